@@ -1,0 +1,98 @@
+//! Addresses: of Ethernet, of connections and of connections' ends.
+
+use core::fmt;
+pub use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// An Ethernet address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MacAddr(pub [u8; 6]);
+
+impl MacAddr {
+    /// ff:ff:ff:ff:ff:ff.
+    pub const BROADCAST: Self = Self([0xff; 6]);
+
+    /// Whether the group bit is set (broadcast included).
+    #[must_use]
+    pub const fn is_multicast(self) -> bool {
+        self.0[0] & 1 == 1
+    }
+}
+
+impl fmt::Debug for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// One end of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Endpoint {
+    /// The IP address.
+    pub addr: IpAddr,
+    /// The TCP port.
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.addr {
+            IpAddr::V4(a) => write!(f, "{a}:{}", self.port),
+            IpAddr::V6(a) => write!(f, "[{a}]:{}", self.port),
+        }
+    }
+}
+
+/// The 4-tuple of a client connection. Both addresses are of one family.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Flow {
+    /// The client's end.
+    pub client: Endpoint,
+    /// Our end: VIP and listening port.
+    pub vip: Endpoint,
+}
+
+/// The connection id `c`: unique per connection for ever, allotted by the front-end at accept.
+///
+/// ```text
+///  63      56 55      48 47                        24 23                         0
+/// +----------+----------+----------------------------+----------------------------+
+/// | front-end|   core   |   boot (24 bits, low end)  |          counter           |
+/// +----------+----------+----------------------------+----------------------------+
+/// ```
+/// When the counter is used up the front-end takes its next boot number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnId(pub u64);
+
+impl ConnId {
+    /// Packs the four fields; `boot` and `counter` are taken modulo 2^24.
+    #[must_use]
+    pub const fn new(front_end: u8, core: u8, boot: u32, counter: u32) -> Self {
+        const MASK: u64 = (1 << 24) - 1;
+        Self((front_end as u64) << 56 | (core as u64) << 48 | (boot as u64 & MASK) << 24 | (counter as u64 & MASK))
+    }
+
+    /// The front-end that allotted it.
+    #[must_use]
+    pub const fn front_end(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+
+    /// The front-end's core that allotted it.
+    #[must_use]
+    pub const fn core(self) -> u8 {
+        (self.0 >> 48 & 0xff) as u8
+    }
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}

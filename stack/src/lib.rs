@@ -1,0 +1,18 @@
+//! Baton's TCP/IP core: functions of (state, now, frame in) to (frames out, events).
+//!
+//! What this crate does: the plain-data [`tcp::Tcb`], its input, output, timers, congestion control,
+//! freeze and thaw; addresses and frames; neighbours (ARP); ICMP; the flow table and the timer wheel.
+//!
+//! What it does not do: no clock, no sockets, no threads, no logging, no DPDK. Time and randomness are
+//! handed in; bytes are written straight into a buffer that the caller supplies.
+//!
+//! It may import nothing of Baton but itself.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod addr;
+pub mod drop;
+pub mod node;
+pub mod time;
