@@ -13,6 +13,12 @@
 extern crate alloc;
 
 pub mod addr;
+pub mod checksum;
 pub mod drop;
+pub mod flow_table;
+pub mod icmp;
+pub mod neighbor;
 pub mod node;
 pub mod time;
+pub mod wheel;
+pub mod wire;
