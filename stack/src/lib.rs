@@ -19,6 +19,7 @@ pub mod flow_table;
 pub mod icmp;
 pub mod neighbor;
 pub mod node;
+pub mod ports;
 pub mod time;
 pub mod wheel;
 pub mod wire;

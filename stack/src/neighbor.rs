@@ -120,6 +120,12 @@ impl Neighbors {
         &self.interface
     }
 
+    /// Whether `addr` is our own address on this port or a VIP.
+    #[must_use]
+    pub fn answers_for(&self, addr: IpAddr) -> bool {
+        addr == self.interface.addr || self.vips.contains(&addr)
+    }
+
     /// The Ethernet address of the next hop towards `dst`. When it is not known it is asked for in the next
     /// [`Neighbors::poll`].
     ///
@@ -163,7 +169,7 @@ impl Neighbors {
             return Err(DropReason::Arp);
         }
         let (source, target) = (IpAddr::V4(source_protocol_addr), IpAddr::V4(target_protocol_addr));
-        let ours = target == self.interface.addr || self.vips.contains(&target);
+        let ours = self.answers_for(target);
         match operation {
             ArpOperation::Request if ours => {
                 if !source_protocol_addr.is_unspecified() {
