@@ -175,7 +175,8 @@ impl BodyDecoder {
         Parts { kind, digits, value, payload_bytes, extension_bytes, trailer_bytes }
     }
 
-    /// The decoder that these integers are, if any is.
+    /// The decoder that these integers are, if any is. What its state has no place for is not looked at here: the cursor
+    /// compares its whole encoding.
     pub(crate) fn from_parts(parts: Parts) -> Option<Self> {
         let Parts { kind, digits, value, payload_bytes, extension_bytes, trailer_bytes } = parts;
         let state = match kind {
@@ -195,8 +196,7 @@ impl BodyDecoder {
             _ => return None,
         };
         let decoder = Self { state, payload_bytes, extension_bytes, trailer_bytes };
-        // What the state has no place for must be zero.
-        (decoder.to_parts() == parts && decoder.is_consistent()).then_some(decoder)
+        decoder.is_consistent().then_some(decoder)
     }
 
     /// Whether these counts can occur in this state.

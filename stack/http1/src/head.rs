@@ -209,7 +209,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn head_bytes_max(&self) -> usize {
+    pub(crate) fn head_bytes_cap(&self) -> usize {
         self.head_bytes_max.min(HEAD_BYTES_CEILING)
     }
 }

@@ -14,7 +14,7 @@ use crate::head::{HeadError, LEADING_EMPTY_LINES_MAX, Limits};
 /// A line end other than CRLF, a control byte, too many leading empty lines, or a size above `limits`; each as soon as
 /// it is certain, not only when the head is complete.
 pub fn head_end(bytes: &[u8], from: usize, limits: &Limits) -> Result<Option<usize>, HeadError> {
-    let head_bytes_max = limits.head_bytes_max();
+    let head_bytes_max = limits.head_bytes_cap();
     let window = &bytes[..bytes.len().min(head_bytes_max)];
     let incomplete = || if bytes.len() >= head_bytes_max { Err(HeadError::HeadTooLarge) } else { Ok(None) };
 

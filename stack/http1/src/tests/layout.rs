@@ -132,6 +132,26 @@ fn states_that_cannot_be_are_refused() {
     }
 }
 
+#[test]
+fn each_state_of_a_trailer_has_its_shortest_length() {
+    // Phase, and which lengths of a trailer section it can stand behind, up to six bytes: `a:` CR LF CR LF.
+    let cases: [(u8, &[u8]); 6] = [
+        (23, &[0, 4, 5, 6]),
+        (24, &[1, 2, 3, 4, 5, 6]),
+        (25, &[2, 3, 4, 5, 6]),
+        (26, &[3, 4, 5, 6]),
+        (27, &[1, 5, 6]),
+        (28, &[0, 2, 6]),
+    ];
+    for (phase, lengths) in cases {
+        for length in 0..=6 {
+            let mut bytes = [0; CURSOR_LEN];
+            [bytes[0], bytes[1], bytes[27]] = [1, phase, length];
+            assert_eq!(Cursor::decode(&bytes).is_ok(), lengths.contains(&length), "phase {phase}, {length} bytes");
+        }
+    }
+}
+
 /// Bytes that are often a cursor: small values in the places that matter.
 fn cursorlike() -> impl Strategy<Value = [u8; CURSOR_LEN]> {
     let phase = prop_oneof![Just(0_u8), Just(1), 16..30_u8];
