@@ -1,0 +1,57 @@
+//! What the back-end program serves: the probe endpoints, then a directory, else nothing.
+
+use super::body::Validator;
+use super::files::Files;
+use super::probe::Probe;
+use super::service::{Prepared, Request, Response, Service};
+use baton_http1::Status;
+
+/// The services that a configuration can ask for.
+#[derive(Debug, Default)]
+pub struct Composed {
+    probe: Option<Probe>,
+    files: Option<Files>,
+}
+
+impl Composed {
+    /// A service that answers 404 until it is given something to serve.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Serves the probe endpoints. A file of such a path is not seen.
+    #[must_use]
+    pub fn with_probe(mut self) -> Self {
+        self.probe = Some(Probe);
+        self
+    }
+
+    /// Serves a directory.
+    #[must_use]
+    pub fn with_files(mut self, files: Files) -> Self {
+        self.files = Some(files);
+        self
+    }
+
+    fn for_path(&mut self, path: &str) -> Option<&mut dyn Service> {
+        match (&mut self.probe, &mut self.files) {
+            (Some(probe), _) if Probe::serves(path) => Some(probe),
+            (_, Some(files)) => Some(files),
+            (_, None) => None,
+        }
+    }
+}
+
+impl Service for Composed {
+    fn prepare(&mut self, request: &Request<'_>) -> Prepared {
+        match self.for_path(request.path()) {
+            Some(service) => service.prepare(request),
+            None => Response::text(Status::NOT_FOUND, "nothing is served here").into(),
+        }
+    }
+
+    fn resume(&mut self, request: &Request<'_>, validator: Validator) -> Option<Response> {
+        self.for_path(request.path())?.resume(request, validator)
+    }
+}

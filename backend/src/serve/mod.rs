@@ -1,0 +1,37 @@
+//! What a back-end serves, and how its bytes get into the send queue.
+//!
+//! ```text
+//!   Request --Service::prepare--> Response { status, headers, Body }      service.rs, body.rs
+//!                                     |
+//!             Server, Exchange: head, 100 Continue, framing, request body   exchange.rs, head.rs
+//!                                     |
+//!             ContentStore: sources, named in a TCB's send queue            store.rs, chunked.rs
+//!                                     |
+//!             TCP output reads source, offset and length into the frame
+//! ```
+//! Services: [`Files`] (a directory), [`Probe`] (bodies that anyone can compute, and an echo), [`Composed`] (both, as
+//! the program is configured). To serve something else, implement [`Service`].
+//!
+//! No clock and no sockets: the node says what time it is, and a body is read when a frame is written.
+
+mod body;
+mod chunked;
+mod compose;
+mod echo;
+mod exchange;
+pub mod files;
+mod head;
+pub mod probe;
+mod service;
+mod store;
+
+pub use body::{Body, BodyError, Bytes, Ready, Validator};
+pub use chunked::{CHUNK_LEN_MAX, CHUNKS_HELD_MAX};
+pub use compose::Composed;
+pub use echo::{ECHO_BUFFER_LEN, Echo};
+pub use exchange::{Exchange, ExchangeError, Extent, FORGOTTEN_BODY_LEN_MAX, ResumePoint, Server, Terms};
+pub use files::Files;
+pub use head::{BACKEND_FIELD, EPOCH_FIELD, Responder};
+pub use probe::Probe;
+pub use service::{Prepared, Request, Response, Service, Upload};
+pub use store::{Coding, ContentStore, ReadError, SourceId, StoreFull, StoreLimits};
