@@ -1,0 +1,194 @@
+//! Metrics: plain numbers, collected for one scrape and written as Prometheus text.
+//!
+//! A node's numbers live in its poll loop as plain integers. A scrape asks the loop for a copy and puts it in here, a line per metric:
+//!
+//! ```
+//! use baton_host::Metrics;
+//! let mut metrics = Metrics::default();
+//! metrics.counter("baton_connections_total", "Connections accepted", 7);
+//! metrics.gauge("baton_connections_open", "Connections that are open now", 3.0);
+//! metrics.counters("baton_handoffs_total", "Handoffs by result", ["result"], [(["installed"], 5), (["refused"], 1)]);
+//! assert!(metrics.to_text().contains("baton_handoffs_total{result=\"refused\"} 1\n"));
+//! ```
+
+use baton_stack::drop::DropCounters;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use std::fmt;
+
+/// The content type of [`Metrics::to_text`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The numbers of one scrape.
+#[derive(Clone, Default, Debug)]
+pub struct Metrics {
+    families: Vec<Family>,
+}
+
+#[derive(Clone, Debug)]
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    rows: Vec<Row>,
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    labels: Vec<(&'static str, String)>,
+    value: Number,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Number {
+    Count(u64),
+    Level(f64),
+}
+
+impl Metrics {
+    /// A number that only grows. `name` begins with `baton_` and ends with `_total`.
+    pub fn counter(&mut self, name: &'static str, help: &'static str, value: u64) {
+        self.counters::<0, &str>(name, help, [], [([], value)]);
+    }
+
+    /// Numbers that only grow, told apart by `labels`; each row has a value for every label.
+    pub fn counters<const N: usize, V: Into<String>>(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: [&'static str; N],
+        rows: impl IntoIterator<Item = ([V; N], u64)>,
+    ) {
+        debug_assert!(name.ends_with("_total"), "{name}: a counter's name ends with _total");
+        let rows = rows.into_iter().map(|(values, value)| (values, Number::Count(value)));
+        self.add(name, help, Kind::Counter, labels, rows);
+    }
+
+    /// A number that goes up and down. `name` begins with `baton_`.
+    pub fn gauge(&mut self, name: &'static str, help: &'static str, value: f64) {
+        self.gauges::<0, &str>(name, help, [], [([], value)]);
+    }
+
+    /// Numbers that go up and down, told apart by `labels`; each row has a value for every label.
+    pub fn gauges<const N: usize, V: Into<String>>(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: [&'static str; N],
+        rows: impl IntoIterator<Item = ([V; N], f64)>,
+    ) {
+        let rows = rows.into_iter().map(|(values, value)| (values, Number::Level(value)));
+        self.add(name, help, Kind::Gauge, labels, rows);
+    }
+
+    /// `baton_drops_total{reason="..."}`, a row for every reason, also those that never occurred.
+    pub fn drops(&mut self, drops: &DropCounters) {
+        let rows = drops.iter().map(|(reason, count)| ([reason.label()], count));
+        self.counters("baton_drops_total", "Packets and messages dropped, by reason", ["reason"], rows);
+    }
+
+    /// All of it in the OpenMetrics text format, which Prometheus reads.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self.clone()));
+        let mut out = String::new();
+        // Writing to a String does not fail, and the collector adds no failure of its own.
+        let written = text::encode(&mut out, &registry);
+        debug_assert!(written.is_ok(), "metrics are always encodable");
+        out
+    }
+
+    fn add<const N: usize, V: Into<String>>(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        kind: Kind,
+        labels: [&'static str; N],
+        rows: impl IntoIterator<Item = ([V; N], Number)>,
+    ) {
+        debug_assert!(name.starts_with("baton_"), "{name}: a metric's name begins with baton_");
+        let row = |(values, value): ([V; N], Number)| Row {
+            labels: labels.into_iter().zip(values.map(Into::into)).collect(),
+            value,
+        };
+        self.families.push(Family { name, help, kind, rows: rows.into_iter().map(row).collect() });
+    }
+}
+
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for family in &self.families {
+            let (kind, name) = match family.kind {
+                // The encoder puts the suffix back.
+                Kind::Counter => (MetricType::Counter, family.name.trim_end_matches("_total")),
+                Kind::Gauge => (MetricType::Gauge, family.name),
+            };
+            let mut metric = encoder.encode_descriptor(name, family.help, None, kind)?;
+            for row in &family.rows {
+                match (row.value, row.labels.is_empty()) {
+                    (Number::Count(value), true) => metric.encode_counter::<Labels, _, u64>(&value, None)?,
+                    (Number::Level(value), true) => metric.encode_gauge(&value)?,
+                    (Number::Count(value), false) => {
+                        ConstCounter::new(value).encode(metric.encode_family(&row.labels)?)?;
+                    }
+                    (Number::Level(value), false) => {
+                        ConstGauge::new(value).encode(metric.encode_family(&row.labels)?)?
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The labels of an exemplar; there are none.
+type Labels = Vec<(&'static str, String)>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_stack::drop::DropReason;
+
+    #[test]
+    fn each_kind_as_text() {
+        let mut metrics = Metrics::default();
+        metrics.counter("baton_a_total", "Things that happened", u64::MAX);
+        metrics.gauge("baton_b", "A level", 0.25);
+        metrics.counters("baton_c_total", "By two labels", ["x", "y"], [(["1", "2"], 3), (["4", "5"], 6)]);
+        metrics.gauges("baton_d", "By port", ["port"], (0..2).map(|port| ([port.to_string()], f64::from(port))));
+        let expected = "# HELP baton_a Things that happened\n# TYPE baton_a counter\nbaton_a_total 18446744073709551615\n\
+            # HELP baton_b A level\n# TYPE baton_b gauge\nbaton_b 0.25\n\
+            # HELP baton_c By two labels\n# TYPE baton_c counter\nbaton_c_total{x=\"1\",y=\"2\"} 3\nbaton_c_total{x=\"4\",y=\"5\"} 6\n\
+            # HELP baton_d By port\n# TYPE baton_d gauge\nbaton_d{port=\"0\"} 0.0\nbaton_d{port=\"1\"} 1.0\n# EOF\n";
+        assert_eq!(metrics.to_text(), expected);
+    }
+
+    #[test]
+    fn every_drop_reason_has_its_line() {
+        let mut drops = DropCounters::default();
+        drops.count(DropReason::BadChecksum);
+        drops.count(DropReason::BadChecksum);
+        let mut metrics = Metrics::default();
+        metrics.drops(&drops);
+        let text = metrics.to_text();
+        assert!(text.contains("baton_drops_total{reason=\"bad_checksum\"} 2\n"), "{text}");
+        assert!(text.contains("baton_drops_total{reason=\"unknown_flow\"} 0\n"), "{text}");
+        assert_eq!(text.matches("baton_drops_total{").count(), DropReason::ALL.len());
+    }
+
+    #[test]
+    fn no_metrics_are_still_a_complete_text() {
+        assert_eq!(Metrics::default().to_text(), "# EOF\n");
+    }
+}
