@@ -240,10 +240,17 @@ backends = ["be1", "be2"]
         GOOD.replacen(from, to, 1)
     }
 
+    /// Each text is refused, first for the problem on this line.
+    fn assert_refused(cases: &[(String, usize, &str)]) {
+        for (text, line, expected) in cases {
+            let error = parse("t.toml", text).expect_err(text);
+            let problem = &error.problems()[0];
+            assert_eq!((problem.line(), problem.to_string().as_str()), (*line, *expected), "\n{text}");
+        }
+    }
+
     #[test]
-    fn what_is_refused_and_why() {
-        let route = |lines: &str| format!("{GOOD}[[route]]\n{lines}\n");
-        let first = |lines: &str| with("[[route]]", &format!("[[route]]\n{lines}\n[[route]]"));
+    fn which_nodes_and_listeners_are_refused_and_why() {
         let missing_id = "node.id: missing; a front-end needs one, from 1 to 255, to make connection ids unique";
         let cases = [
             (with("id = 1\n", ""), 1, missing_id),
@@ -289,6 +296,15 @@ backends = ["be1", "be2"]
                 17,
                 "backend[1].address: 10.77.0.255 is the broadcast address of its network",
             ),
+        ];
+        assert_refused(&cases);
+    }
+
+    #[test]
+    fn which_routes_are_refused_and_why() {
+        let route = |lines: &str| format!("{GOOD}[[route]]\n{lines}\n");
+        let first = |lines: &str| with("[[route]]", &format!("[[route]]\n{lines}\n[[route]]"));
+        let cases = [
             (
                 first("backends = [\"be1\", \"be3\"]\nhost = \"a\""),
                 19,
@@ -327,11 +343,7 @@ backends = ["be1", "be2"]
             ),
             (format!("{GOOD}[serve]\nprobe = true\n"), 25, "serve: unknown key"),
         ];
-        for (text, line, expected) in cases {
-            let error = parse("t.toml", &text).expect_err(&text);
-            let problem = &error.problems()[0];
-            assert_eq!((problem.line(), problem.to_string().as_str()), (line, expected), "\n{text}");
-        }
+        assert_refused(&cases);
     }
 
     #[test]
