@@ -74,7 +74,7 @@ impl Responder {
     pub(super) fn write(&self, response: &Response, facts: &HeadFacts, out: &mut Vec<u8>) -> bool {
         let epoch = facts.epoch.to_string();
         let mut headers = self.identity_fields(&epoch);
-        headers.extend(response.headers.iter().map(|(name, value)| (*name, value.as_bytes())));
+        headers.extend(response.headers.iter().map(|(name, value)| (name.as_ref(), value.as_bytes())));
         let head = ResponseHead {
             status: response.status,
             version: facts.version,

@@ -1,5 +1,6 @@
 //! What a Rust engineer implements to embed Baton's back-end.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use baton_http1::{BodyFraming, Method, RequestHead, Status, Version};
@@ -176,7 +177,7 @@ pub trait Upload: fmt::Debug + Send {
 #[derive(Debug)]
 pub struct Response {
     pub(super) status: Status,
-    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) headers: Vec<(Cow<'static, str>, String)>,
     pub(super) body: Box<dyn Body>,
     pub(super) takes_request_body: bool,
 }
@@ -209,8 +210,8 @@ impl Response {
 
     /// Adds a field. Not Content-Length, Transfer-Encoding, Connection or Date: they are written for every response.
     #[must_use]
-    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
+    pub fn with_header(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
         self
     }
 

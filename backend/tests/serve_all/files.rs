@@ -1,0 +1,311 @@
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use baton_backend::serve::{BodyError, Files, Response, Service};
+use baton_http1::Status;
+use proptest::prelude::*;
+
+use crate::common::{NOW_S, fetch, get, read, read_all, response, server, with_request};
+
+/// A file system with a root and something beside it.
+struct Place {
+    dir: tempfile::TempDir,
+    files: Files,
+}
+
+/// Mon, 01 Jun 2026 00:00:00 GMT
+const MODIFIED_S: u64 = 1_780_272_000;
+const MODIFIED: &str = "Mon, 01 Jun 2026 00:00:00 GMT";
+const LATER: &str = "Tue, 02 Jun 2026 00:00:00 GMT";
+const EARLIER: &str = "Sun, 31 May 2026 23:59:59 GMT";
+
+fn place() -> Place {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("www");
+    fs::create_dir_all(root.join("sub/deep")).unwrap();
+    write(&root.join("ten.txt"), b"0123456789");
+    write(&root.join("index.html"), b"<p>index");
+    write(&root.join("sub/index.html"), b"<p>sub");
+    write(&root.join("a b.svg"), b"<svg/>");
+    write(&root.join("empty"), b"");
+    write(&root.join(".hidden"), b"hidden");
+    write(&dir.path().join("secret.txt"), b"secret");
+    fs::create_dir(dir.path().join("www2")).unwrap();
+    write(&dir.path().join("www2/secret.txt"), b"secret");
+    symlink("../secret.txt", root.join("out.txt")).unwrap();
+    symlink(dir.path().join("www2"), root.join("out")).unwrap();
+    symlink("ten.txt", root.join("in.txt")).unwrap();
+    symlink("loop", root.join("loop")).unwrap();
+    symlink("/dev/zero", root.join("zero")).unwrap();
+    let files = Files::new(&root).unwrap();
+    Place { dir, files }
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
+    File::options().write(true).open(path).unwrap().set_modified(UNIX_EPOCH + Duration::from_secs(MODIFIED_S)).unwrap();
+}
+
+#[test]
+fn a_file() {
+    let mut place = place();
+    let mut response = get(&mut place.files, "/ten.txt", &[]);
+    assert_eq!(response.status(), Status::OK);
+    assert_eq!(read_all(&mut response), b"0123456789");
+    assert_eq!(response.header("content-type"), Some("text/plain"));
+    assert_eq!(response.header("last-modified"), Some(MODIFIED));
+    assert_eq!(response.header("accept-ranges"), Some("bytes"));
+    assert_eq!(response.header("etag"), Some("\"a-18b4cbf3a3930000\""));
+    let fetched = fetch(&mut server(place.files), &["HEAD /ten.txt HTTP/1.1", "host: t"], b"");
+    assert!(fetched.head().contains("\r\ncontent-length: 10\r\n") && fetched.rest().is_empty());
+}
+
+#[test]
+fn paths() {
+    let mut place = place();
+    let cases = [
+        ("/", Status::OK, "<p>index"),
+        ("/index.html", Status::OK, "<p>index"),
+        ("/sub/", Status::OK, "<p>sub"),
+        ("/a%20b.svg", Status::OK, "<svg/>"),
+        ("/%74en.txt?x=/../y", Status::OK, "0123456789"),
+        ("/in.txt", Status::OK, "0123456789"),
+        ("/empty", Status::OK, ""),
+        ("/none", Status::NOT_FOUND, "no such file\n"),
+        ("/ten.txt/", Status::NOT_FOUND, "no such file\n"),
+        ("/ten.txt/x", Status::NOT_FOUND, "no such file\n"),
+        ("/sub/deep/", Status::NOT_FOUND, "no such file\n"),
+        ("/.hidden", Status::NOT_FOUND, "no such file\n"),
+        ("/%2ehidden", Status::NOT_FOUND, "no such file\n"),
+        ("/../secret.txt", Status::NOT_FOUND, "no such file\n"),
+        ("/%2e%2e/secret.txt", Status::NOT_FOUND, "no such file\n"),
+        ("/sub/../../secret.txt", Status::NOT_FOUND, "no such file\n"),
+        ("/out.txt", Status::NOT_FOUND, "no such file\n"),
+        ("/out/secret.txt", Status::NOT_FOUND, "no such file\n"),
+        ("/zero", Status::NOT_FOUND, "no such file\n"),
+        ("/loop", Status::NOT_FOUND, "no such file\n"),
+        ("//ten.txt", Status::NOT_FOUND, "no such file\n"),
+        ("/..%2fsecret.txt", Status::BAD_REQUEST, "the path is malformed\n"),
+        ("/ten.txt%00", Status::BAD_REQUEST, "the path is malformed\n"),
+        ("/%", Status::BAD_REQUEST, "the path is malformed\n"),
+    ];
+    for (path, status, text) in cases {
+        let mut response = get(&mut place.files, path, &[]);
+        assert_eq!(response.status(), status, "{path}");
+        assert_eq!(String::from_utf8(read_all(&mut response)).unwrap(), text, "{path}");
+    }
+    let long = format!("/{}", "x".repeat(300));
+    assert_eq!(get(&mut place.files, &long, &[]).status(), Status::NOT_FOUND, "longer than names can be");
+    drop(place.dir);
+}
+
+#[test]
+fn a_pipe_is_not_waited_for() {
+    let mut place = place();
+    let pipe = place.dir.path().join("www/pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    assert_eq!(get(&mut place.files, "/pipe", &[]).status(), Status::NOT_FOUND);
+}
+
+#[test]
+fn directories_get_their_slash() {
+    let mut place = place();
+    for (path, location) in [("/sub", "./sub/"), ("/sub/deep?a=b", "./deep/?a=b"), ("/%73ub", "./%73ub/")] {
+        let response = get(&mut place.files, path, &[]);
+        assert_eq!((response.status(), response.header("location")), (Status::MOVED_PERMANENTLY, Some(location)));
+    }
+}
+
+#[test]
+fn methods() {
+    let mut place = place();
+    for line in ["POST /ten.txt", "PUT /none", "DELETE /", "OPTIONS *", "PATCH /ten.txt"] {
+        let response =
+            with_request(&[&format!("{line} HTTP/1.1"), "host: t"], |request| response(place.files.prepare(request)));
+        assert_eq!(response.status(), Status::METHOD_NOT_ALLOWED, "{line}");
+        assert_eq!(response.header("allow"), Some("GET, HEAD"));
+    }
+}
+
+fn etag(files: &mut Files) -> String {
+    get(files, "/ten.txt", &[]).header("etag").unwrap().to_owned()
+}
+
+fn conditional(files: &mut Files, lines: &[&str]) -> Response {
+    get(files, "/ten.txt", lines)
+}
+
+#[test]
+fn preconditions() {
+    let mut place = place();
+    let tag = etag(&mut place.files);
+    let line = |name: &str, value: &str| format!("{name}: {value}");
+    let cases = [
+        (vec![line("if-none-match", &tag)], Status::NOT_MODIFIED),
+        (vec![line("if-none-match", &format!("W/{tag}"))], Status::NOT_MODIFIED),
+        (vec![line("if-none-match", &format!("\"x\", {tag}"))], Status::NOT_MODIFIED),
+        (vec![line("if-none-match", "\"x\""), line("If-None-Match", &tag)], Status::NOT_MODIFIED),
+        (vec![line("if-none-match", "*")], Status::NOT_MODIFIED),
+        (vec![line("if-none-match", "\"x\"")], Status::OK),
+        (vec![line("if-none-match", "\"x\""), line("if-modified-since", LATER)], Status::OK),
+        (vec![line("if-modified-since", MODIFIED)], Status::NOT_MODIFIED),
+        (vec![line("if-modified-since", LATER)], Status::NOT_MODIFIED),
+        (vec![line("if-modified-since", EARLIER)], Status::OK),
+        (vec![line("if-modified-since", "yesterday")], Status::OK),
+        (vec![line("if-match", &tag)], Status::OK),
+        (vec![line("if-match", "*")], Status::OK),
+        (vec![line("if-match", &format!("W/{tag}"))], Status::PRECONDITION_FAILED),
+        (vec![line("if-match", "\"x\"")], Status::PRECONDITION_FAILED),
+        (vec![line("if-unmodified-since", MODIFIED)], Status::OK),
+        (vec![line("if-unmodified-since", EARLIER)], Status::PRECONDITION_FAILED),
+        (vec![line("if-match", &tag), line("if-unmodified-since", EARLIER)], Status::OK),
+    ];
+    for (lines, status) in cases {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let response = conditional(&mut place.files, &lines);
+        assert_eq!(response.status(), status, "{lines:?}");
+        if status == Status::NOT_MODIFIED {
+            assert_eq!(
+                (response.header("etag"), response.header("last-modified")),
+                (Some(tag.as_str()), Some(MODIFIED))
+            );
+        }
+    }
+}
+
+#[test]
+fn ranges() {
+    let mut place = place();
+    let tag = etag(&mut place.files);
+    let if_tag = format!("if-range: {tag}");
+    let if_date = format!("if-range: {MODIFIED}");
+    let if_later = format!("if-range: {LATER}");
+    let cases: [(&[&str], Status, &str, Option<&str>); 9] = [
+        (&["range: bytes=2-4"], Status::PARTIAL_CONTENT, "234", Some("bytes 2-4/10")),
+        (&["range: bytes=0-"], Status::PARTIAL_CONTENT, "0123456789", Some("bytes 0-9/10")),
+        (&["range: bytes=-2"], Status::PARTIAL_CONTENT, "89", Some("bytes 8-9/10")),
+        (&["range: bytes=10-"], Status::RANGE_NOT_SATISFIABLE, "the file ends before the range\n", Some("bytes */10")),
+        (&["range: bytes=0-1,4-5"], Status::OK, "0123456789", None),
+        (&["range: bytes=1-1", &if_tag], Status::PARTIAL_CONTENT, "1", Some("bytes 1-1/10")),
+        (&["range: bytes=1-1", &if_date], Status::PARTIAL_CONTENT, "1", Some("bytes 1-1/10")),
+        (&["range: bytes=1-1", &if_later], Status::OK, "0123456789", None),
+        (&["range: bytes=1-1", "if-range: \"x\""], Status::OK, "0123456789", None),
+    ];
+    for (lines, status, text, content_range) in cases {
+        let mut response = conditional(&mut place.files, lines);
+        assert_eq!((response.status(), response.header("content-range")), (status, content_range), "{lines:?}");
+        assert_eq!(String::from_utf8(read_all(&mut response)).unwrap(), text, "{lines:?}");
+    }
+    let fetched = fetch(&mut server(place.files), &["HEAD /ten.txt HTTP/1.1", "host: t", "range: bytes=0-1"], b"");
+    assert!(fetched.wire.starts_with(b"HTTP/1.1 200 "), "a range means nothing to HEAD");
+}
+
+#[test]
+fn a_time_to_come_is_not_told() {
+    let mut place = place();
+    let path = place.dir.path().join("www/ten.txt");
+    let future = UNIX_EPOCH + Duration::from_secs(NOW_S + 1_000_000);
+    File::options().write(true).open(path).unwrap().set_modified(future).unwrap();
+    let response = get(&mut place.files, "/ten.txt", &[]);
+    assert_eq!(response.header("last-modified"), Some("Mon, 23 Nov 2026 08:16:40 GMT"));
+    let date = format!("if-range: {}", httpdate::fmt_http_date(future));
+    assert_eq!(conditional(&mut place.files, &["range: bytes=1-1", &date]).status(), Status::OK, "a weak date");
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_sent() {
+    let changes: [fn(&Path); 4] = [
+        |path| File::options().write(true).open(path).unwrap().set_len(4).unwrap(),
+        |path| fs::write(path, "ABCDEFGHIJ").unwrap(),
+        |path| fs::write(path, "0123456789ten").unwrap(),
+        |path| drop(File::create(path).unwrap()),
+    ];
+    for change in changes {
+        let mut place = place();
+        let path = place.dir.path().join("www/ten.txt");
+        let mut response = get(&mut place.files, "/ten.txt", &[]);
+        assert_eq!(read(response.body_mut(), 0, 4), b"0123");
+        change(&path);
+        assert_eq!(response.body_mut().read(4, &mut [0; 6]), Err(BodyError::Changed));
+        assert_eq!(response.body_mut().read(0, &mut [0; 4]), Err(BodyError::Changed));
+    }
+}
+
+#[test]
+fn a_file_that_is_replaced_or_removed_is_sent_to_its_end() {
+    let replace: fn(&Path) = |path| {
+        fs::write(path.with_extension("new"), "new").unwrap();
+        fs::rename(path.with_extension("new"), path).unwrap();
+    };
+    for change in [replace, |path| fs::remove_file(path).unwrap()] {
+        let mut place = place();
+        let path = place.dir.path().join("www/ten.txt");
+        let mut response = get(&mut place.files, "/ten.txt", &[]);
+        change(&path);
+        assert_eq!(read_all(&mut response), b"0123456789");
+    }
+}
+
+#[test]
+fn reads_stay_within_the_range() {
+    let mut place = place();
+    let mut response = get(&mut place.files, "/ten.txt", &["range: bytes=2-4"]);
+    for (offset, len) in [(0, 4), (3, 1), (u64::MAX, 1)] {
+        assert_eq!(response.body_mut().read(offset, &mut vec![0; len]), Err(BodyError::OutOfRange));
+    }
+}
+
+#[test]
+fn equal_files_are_continued_anywhere() {
+    let (mut one, mut other) = (place(), place());
+    let validator = |files: &mut Files, path: &str| get(files, path, &[]).body_mut().validator().unwrap();
+    let from_one = validator(&mut one.files, "/ten.txt");
+    assert_eq!(from_one, validator(&mut other.files, "/ten.txt"));
+    assert_ne!(from_one, validator(&mut other.files, "/empty"));
+    fs::write(other.dir.path().join("www/ten.txt"), "9876543210").unwrap();
+    assert_ne!(from_one, validator(&mut other.files, "/ten.txt"));
+    assert_ne!(etag(&mut one.files), etag(&mut other.files));
+}
+
+#[test]
+fn roots() {
+    let place = place();
+    assert!(Files::new(&place.dir.path().join("none")).is_err());
+    assert!(Files::new(&place.dir.path().join("secret.txt")).is_err());
+    symlink("www", place.dir.path().join("link")).unwrap();
+    assert_eq!(Files::new(&place.dir.path().join("link")).unwrap(), place.files);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    /// Whatever the path: never a panic, never a byte of what lies outside.
+    #[test]
+    fn nothing_escapes(path in "/(\\.|%2e|/|%2f|\\.\\./|out|secret\\.txt|sub/|www|%00|%|[a-z%0-9]){0,8}") {
+        let mut place = place();
+        let mut response = get(&mut place.files, &path, &[]);
+        prop_assert!(read_all(&mut response) != b"secret");
+    }
+
+    #[test]
+    fn any_slice_equals_the_whole(start in 0..70_000_usize, len in 0..70_000_usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bytes = vec![0; 70_000];
+        baton_backend::serve::probe::fill(1, 0, &mut bytes);
+        fs::write(dir.path().join("f"), &bytes).unwrap();
+        let mut response = get(&mut Files::new(dir.path()).unwrap(), "/f", &[]);
+        let end = (start + len).min(bytes.len());
+        prop_assert_eq!(read(response.body_mut(), u64::try_from(start).unwrap(), end - start), &bytes[start..end]);
+    }
+}
+
+#[test]
+fn names_that_are_not_text() {
+    let mut place = place();
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    write(&place.dir.path().join("www").join(name), b"latin");
+    assert_eq!(read_all(&mut get(&mut place.files, "/caf%E9", &[])), b"latin");
+}

@@ -1,0 +1,9 @@
+//! The serving side of a back-end: services, the content store, exchanges.
+
+mod chunked;
+mod common;
+mod echo;
+mod exchange;
+mod files;
+mod probe;
+mod store;
