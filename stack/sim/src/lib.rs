@@ -9,10 +9,18 @@
 //! It may import the nodes and what lies below them; nothing imports it.
 #![forbid(unsafe_code)]
 
+pub mod check;
+pub mod client;
 pub mod content;
 pub mod dice;
 pub mod frame;
+mod host;
+mod http;
 pub mod link;
 pub mod pcap;
+pub mod plan;
+pub mod reference;
+pub mod run;
+pub mod scenario;
 pub mod trace;
 pub mod world;

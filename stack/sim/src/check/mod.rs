@@ -1,0 +1,244 @@
+//! Checkers that watch every frame and share no code with what they check.
+//!
+//! | rule | what it says |
+//! |---|---|
+//! | `speaker` | whoever goes on with a connection has heard from whoever spoke last, after its last word (I1, I3) |
+//! | `bytes` | a range of the sequence space carries the same bytes whoever sends it, and how often; no gap, one FIN (I2) |
+//! | `ack`, `tsval`, `edge` | ACK number, TSval and right window edge never go back, whoever sends (I4) |
+//! | `window` | nothing past the client's window, but a probe's byte |
+//! | `reset` | no RST without a reason in the scenario (I6) |
+//! | `bypass` | no response byte from the front-end, but of its own errors |
+//! | `checksum` | what a node sends is well-formed |
+//! | `client` | the client's stream is right, byte by byte ([`crate::client`]) (I2) |
+//! | `progress` | once faults have stopped, every client comes to its end in time |
+//! | `idle` | no node asks for turns without end in which it does nothing |
+//!
+//! All is observed where a segment leaves its sender: what links do to it later proves nothing about nodes.
+
+mod causality;
+mod flow;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use causality::IN_FLIGHT_MAX;
+pub(crate) use wire::{Seen, Segment};
+
+use crate::frame::SimFrame;
+use crate::world::DeviceId;
+use baton_stack::addr::Endpoint;
+use baton_stack::node::Frame;
+use baton_stack::time::Instant;
+use causality::Causality;
+use flow::{FlowWatch, Offer};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// Violations that are kept; one is enough to fail.
+pub const VIOLATIONS_MAX: usize = 32;
+
+/// Who is who.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Roles {
+    /// Where clients connect to.
+    pub vip: Endpoint,
+    /// The nodes of the cluster.
+    pub nodes: BTreeSet<DeviceId>,
+    /// Which of them may not send responses.
+    pub front_ends: BTreeSet<DeviceId>,
+    /// The client hosts.
+    pub clients: BTreeSet<DeviceId>,
+}
+
+/// What the scenario excuses.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Rules {
+    /// Connections may be reset.
+    pub resets: bool,
+    /// A node may go on without having heard from the last speaker: its lease has proved it silent.
+    pub silent_takeover: bool,
+}
+
+/// A rule broken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// When.
+    pub at: Instant,
+    /// Which rule.
+    pub rule: &'static str,
+    /// How.
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.at.micros();
+        write!(f, "{}.{:06} {}: {}", micros / 1_000_000, micros % 1_000_000, self.rule, self.text)
+    }
+}
+
+/// What was seen, in numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Tally {
+    /// Connections that got a SYN-ACK.
+    pub flows: u64,
+    /// How often another node went on with a connection.
+    pub moves: u64,
+    /// Bytes sent to clients, retransmissions not counted.
+    pub bytes: u64,
+    /// RST segments sent to clients.
+    pub resets: u64,
+}
+
+/// All checkers.
+#[derive(Debug)]
+pub struct Checks {
+    roles: Roles,
+    rules: Rules,
+    offers: BTreeMap<Endpoint, Offer>,
+    flows: BTreeMap<Endpoint, FlowWatch>,
+    causality: Causality,
+    tally: Tally,
+    violations: Vec<Violation>,
+}
+
+/// Where a checker leaves what it found about one segment.
+pub(crate) struct Found<'a> {
+    at: Instant,
+    from: DeviceId,
+    client: Endpoint,
+    violations: &'a mut Vec<Violation>,
+}
+
+impl Found<'_> {
+    pub(crate) fn violation(&mut self, rule: &'static str, text: &str) {
+        if self.violations.len() < VIOLATIONS_MAX {
+            let text = format!("device {} to {}: {text}", self.from.0, self.client);
+            self.violations.push(Violation { at: self.at, rule, text });
+        }
+    }
+}
+
+impl Checks {
+    /// Checkers that have seen nothing yet.
+    #[must_use]
+    pub fn new(roles: Roles, rules: Rules) -> Self {
+        Self {
+            roles,
+            rules,
+            offers: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            causality: Causality::default(),
+            tally: Tally::default(),
+            violations: Vec::new(),
+        }
+    }
+
+    /// A device puts a frame on its port.
+    pub fn sent(&mut self, at: Instant, from: DeviceId, frame: &SimFrame) {
+        let is_node = self.roles.nodes.contains(&from);
+        if !is_node && !self.roles.clients.contains(&from) {
+            return;
+        }
+        if is_node {
+            self.causality.sent(from, frame.tag());
+        }
+        match wire::parse(frame.bytes()) {
+            Seen::Tcp(segment) if !is_node && segment.to == self.roles.vip => self.client_sends(&segment),
+            Seen::Tcp(segment) if is_node && segment.from == self.roles.vip => {
+                self.server_sends(at, from, frame.tag(), &segment);
+            }
+            Seen::Broken(how) if is_node => self.add(at, "checksum", format!("device {} sends {how}", from.0)),
+            Seen::Tcp(_) | Seen::Broken(_) | Seen::Other => {}
+        }
+    }
+
+    /// A device takes a frame.
+    pub fn delivered(&mut self, to: DeviceId, frame: &SimFrame) {
+        if self.roles.nodes.contains(&to) {
+            self.causality.received(to, frame.tag());
+        }
+    }
+
+    /// Adds what someone else found.
+    pub fn add(&mut self, at: Instant, rule: &'static str, text: String) {
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(Violation { at, rule, text });
+        }
+    }
+
+    /// Every rule broken so far, up to [`VIOLATIONS_MAX`].
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// What was seen so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.flows.values().fold(self.tally, add_flow)
+    }
+
+    fn client_sends(&mut self, segment: &Segment<'_>) {
+        if segment.syn {
+            self.offers.insert(segment.from, Offer::new(segment));
+        }
+        if let Some(flow) = self.flows.get_mut(&segment.from) {
+            flow.client_sends(segment);
+        }
+    }
+
+    fn server_sends(&mut self, at: Instant, from: DeviceId, tag: u64, segment: &Segment<'_>) {
+        let client = segment.to;
+        let Self { roles, rules, offers, flows, causality, tally, violations } = self;
+        let mut found = Found { at, from, client, violations };
+        if segment.rst {
+            tally.resets += 1;
+            let excused = rules.resets || flows.get(&client).is_some_and(FlowWatch::is_over);
+            if !excused {
+                found.violation("reset", "a RST that nothing in the scenario explains");
+            }
+            return;
+        }
+        if segment.syn {
+            let Some(&offer) = offers.get(&client) else {
+                found.violation("speaker", "a SYN-ACK that no SYN asked for");
+                return;
+            };
+            let known = flows.get(&client).filter(|flow| flow.is_of(offer));
+            if known.is_some_and(|flow| flow.iss() == segment.seq) {
+                return;
+            }
+            if known.is_some_and(|flow| !flow.is_fresh()) {
+                found.violation("bytes", "a second SYN-ACK with another ISS");
+            }
+            if segment.ack != Some(offer.isn.wrapping_add(1)) {
+                // An old SYN's answer: the client knows what to do with it.
+                return;
+            }
+            tally.flows += u64::from(known.is_none());
+            if let Some(ended) = flows.insert(client, FlowWatch::new(offer, (from, tag), segment)) {
+                *tally = add_flow(*tally, &ended);
+            }
+            return;
+        }
+        let Some(flow) = flows.get_mut(&client) else {
+            found.violation("speaker", "a segment on a connection that never began");
+            return;
+        };
+        let (last, last_tag) = flow.speaker;
+        if last != from {
+            flow.moves += 1;
+            if !rules.silent_takeover && !causality.knows(from, last, last_tag) {
+                let text = format!("speaks although it cannot have heard of the last word of device {}", last.0);
+                found.violation("speaker", &text);
+            }
+        }
+        flow.speaker = (from, tag);
+        flow.server_sends(segment, roles.front_ends.contains(&from), *rules, &mut found);
+    }
+}
+
+fn add_flow(tally: Tally, flow: &FlowWatch) -> Tally {
+    Tally { moves: tally.moves + flow.moves, bytes: tally.bytes + flow.sent_len(), ..tally }
+}

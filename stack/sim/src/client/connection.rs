@@ -1,0 +1,255 @@
+//! One connection of a client: writes its script's requests, reads the answers, ends as the script says.
+
+use super::answer::Answers;
+use super::{Answer, Close, Reading, Script, Tolerance};
+use crate::host;
+use baton_stack::addr::Endpoint;
+use baton_stack::time::{Instant, earliest};
+use smoltcp::iface::{Context, SocketHandle, SocketSet};
+use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::time::Duration;
+
+/// How a connection ended, or that it has not.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Not yet.
+    Running,
+    /// As the script says, every byte right.
+    Finished,
+    /// The server reset it, which the scenario explains.
+    Reset,
+    /// The server closed it after a 503, which the scenario explains.
+    TurnedAway,
+    /// Something is wrong with it.
+    Wrong(String),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Waiting,
+    Open,
+    /// All answers are there and our half is closed.
+    Closing,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection {
+    script: Script,
+    local_port: u16,
+    server: Endpoint,
+    tolerance: Tolerance,
+    handle: Option<SocketHandle>,
+    phase: Phase,
+    outcome: Outcome,
+    requested: usize,
+    out: Vec<u8>,
+    out_sent: usize,
+    answers: Answers,
+    think_until: Instant,
+    read_at: Instant,
+}
+
+impl Connection {
+    pub(super) const fn new(script: Script, local_port: u16, server: Endpoint, tolerance: Tolerance) -> Self {
+        Self {
+            script,
+            local_port,
+            server,
+            tolerance,
+            handle: None,
+            phase: Phase::Waiting,
+            outcome: Outcome::Running,
+            requested: 0,
+            out: Vec::new(),
+            out_sent: 0,
+            answers: Answers::new(tolerance),
+            think_until: Instant::ZERO,
+            read_at: Instant::ZERO,
+        }
+    }
+
+    /// What it does.
+    #[must_use]
+    pub const fn script(&self) -> &Script {
+        &self.script
+    }
+
+    /// The client's port.
+    #[must_use]
+    pub const fn local_port(&self) -> u16 {
+        self.local_port
+    }
+
+    /// How it ended.
+    #[must_use]
+    pub const fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    /// The complete answers so far.
+    #[must_use]
+    pub fn answers(&self) -> &[Answer] {
+        self.answers.done()
+    }
+
+    /// When it wants to do something of its own accord, besides what its socket wants.
+    pub(super) fn turn_at(&self, now: Instant) -> Option<Instant> {
+        if self.outcome != Outcome::Running {
+            return None;
+        }
+        match self.phase {
+            Phase::Waiting => Some(Instant::ZERO + self.script.start),
+            Phase::Open | Phase::Closing => {
+                let later = |at: Instant| (at > now).then_some(at);
+                earliest(later(self.think_until), later(self.read_at))
+            }
+        }
+    }
+
+    /// Does what it can do now. `true` if the socket has something new to do.
+    pub(super) fn advance(&mut self, now: Instant, context: &mut Context, sockets: &mut SocketSet<'static>) -> bool {
+        if self.outcome != Outcome::Running {
+            return false;
+        }
+        let Some(handle) = self.handle else {
+            return self.open(now, context, sockets);
+        };
+        let socket = sockets.get_mut::<Socket<'_>>(handle);
+        if matches!(socket.state(), State::SynSent) {
+            return false;
+        }
+        let wrote = self.write(now, socket);
+        let read = match self.read(now, socket) {
+            Ok(read) => read,
+            Err(wrong) => {
+                socket.abort();
+                self.outcome = Outcome::Wrong(wrong);
+                return true;
+            }
+        };
+        let moved = self.settle(now, socket);
+        wrote || read || moved
+    }
+
+    fn open(&mut self, now: Instant, context: &mut Context, sockets: &mut SocketSet<'static>) -> bool {
+        if now < Instant::ZERO + self.script.start {
+            return false;
+        }
+        let buffer = |len: usize| SocketBuffer::new(vec![0; len]);
+        let mut socket = Socket::new(buffer(self.script.receive_buffer), buffer(self.script.send_buffer));
+        socket.set_nagle_enabled(false);
+        socket.set_ack_delay(self.script.delayed_ack.then(|| Duration::from_millis(10)));
+        // So that a client whose server has died without a word finds out.
+        socket.set_keep_alive(Some(Duration::from_secs(5)));
+        if self.script.timestamps {
+            socket.set_tsval_generator(Some(host::tsval));
+        }
+        let server = (smoltcp::wire::IpAddress::from(self.server.addr), self.server.port);
+        if let Err(error) = socket.connect(context, server, self.local_port) {
+            self.outcome = Outcome::Wrong(format!("cannot connect: {error:?}"));
+            return false;
+        }
+        self.handle = Some(sockets.add(socket));
+        self.phase = Phase::Open;
+        true
+    }
+
+    fn write(&mut self, now: Instant, socket: &mut Socket<'_>) -> bool {
+        let unanswered = self.requested - self.answers.done().len().min(self.requested);
+        let more = self.requested < self.script.requests.len();
+        if more && self.phase == Phase::Open && unanswered < self.script.depth.max(1) && now >= self.think_until {
+            let last = self.requested + 1 == self.script.requests.len() && self.script.close == Close::ByServer;
+            self.out.extend(self.script.requests[self.requested].encode(last));
+            self.requested += 1;
+        }
+        let sent = if socket.can_send() { socket.send_slice(&self.out[self.out_sent..]).unwrap_or(0) } else { 0 };
+        self.out_sent += sent;
+        if self.out_sent == self.out.len() {
+            self.out.clear();
+            self.out_sent = 0;
+            let all = self.requested == self.script.requests.len();
+            if all && self.script.close == Close::AfterRequests && matches!(socket.state(), State::Established) {
+                socket.close();
+                return true;
+            }
+        }
+        sent > 0
+    }
+
+    fn read(&mut self, now: Instant, socket: &mut Socket<'_>) -> Result<bool, String> {
+        if now < self.read_at || !socket.can_recv() {
+            return Ok(false);
+        }
+        let most = match self.script.reading {
+            Reading::Eager => usize::MAX,
+            Reading::Slow { bytes, pause } => {
+                self.read_at = now + pause;
+                bytes
+            }
+        };
+        let answered = self.answers.done().len();
+        let (answers, requests) = (&mut self.answers, &self.script.requests[..self.requested]);
+        let result = socket.recv(|data| {
+            let len = data.len().min(most);
+            (len, answers.read(now, &data[..len], requests))
+        });
+        result.unwrap_or(Ok(()))?;
+        if self.answers.done().len() > answered {
+            self.think_until = now + self.script.think;
+        }
+        Ok(true)
+    }
+
+    /// Ends what is at its end.
+    fn settle(&mut self, now: Instant, socket: &mut Socket<'_>) -> bool {
+        let unread = socket.recv_queue() > 0;
+        let complete = self.answers.done().len() == self.script.requests.len();
+        match socket.state() {
+            State::Closed => {
+                let last_ack = self.phase == Phase::Closing && self.answers_finished(now);
+                self.outcome = match (last_ack, self.tolerance.reset) {
+                    (true, _) => self.ended(complete),
+                    (false, true) => Outcome::Reset,
+                    (false, false) => Outcome::Wrong(format!("reset after {} answers", self.answers.done().len())),
+                };
+                false
+            }
+            State::TimeWait if !unread => {
+                self.outcome = match self.answers.finish(now, &self.script.requests) {
+                    Ok(()) => self.ended(complete),
+                    Err(wrong) => Outcome::Wrong(wrong),
+                };
+                false
+            }
+            State::CloseWait if !unread => {
+                if let Err(wrong) = self.answers.finish(now, &self.script.requests) {
+                    socket.abort();
+                    self.outcome = Outcome::Wrong(wrong);
+                } else {
+                    socket.close();
+                    self.phase = Phase::Closing;
+                }
+                true
+            }
+            State::Established if complete && self.script.close == Close::AfterAnswers => {
+                socket.close();
+                true
+            }
+            State::Established if complete && self.script.close == Close::Abort => {
+                socket.abort();
+                self.outcome = Outcome::Finished;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn answers_finished(&mut self, now: Instant) -> bool {
+        self.answers.finish(now, &self.script.requests).is_ok()
+    }
+
+    fn ended(&self, complete: bool) -> Outcome {
+        if complete { Outcome::Finished } else { Outcome::TurnedAway }
+    }
+}
