@@ -19,13 +19,13 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
 
 use baton_http1::{Method, Status};
 
 use self::conditional::{ByteRange, Outcome, evaluate};
 use self::path::{PathError, file_path};
 use super::body::{Body, BodyError, Ready, Validator, to_u64};
+use super::head::http_date;
 use super::service::{Prepared, Request, Response, Service};
 
 /// The file that stands for its directory.
@@ -37,8 +37,6 @@ const O_PATH: i32 = 0o10_000_000;
 const TOO_MANY_FILES: [i32; 2] = [23, 24];
 /// `ELOOP`: symbolic links in a circle, or too many of them.
 const LINK_LOOP: i32 = 40;
-/// 9999-12-31 23:59:59: the last date that HTTP can write.
-const HTTP_DATE_MAX_S: u64 = 253_402_300_799;
 
 /// Serves the files below a root directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -217,8 +215,7 @@ impl Stamp {
 
     /// Never later than now (RFC 9110 section 8.8.2.1).
     fn last_modified(&self, unix_now_s: u64) -> Option<String> {
-        let seconds = u64::try_from(self.modified_s).ok()?.min(unix_now_s).min(HTTP_DATE_MAX_S);
-        Some(httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds)))
+        u64::try_from(self.modified_s).ok().map(|modified_s| http_date(modified_s.min(unix_now_s)))
     }
 }
 

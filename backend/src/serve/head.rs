@@ -31,14 +31,14 @@ impl Responder {
     /// With an identity, every response names this node and the connection's epoch.
     #[must_use]
     pub fn new(identity: Option<String>) -> Self {
-        Self { identity, unix_now_s: 0, date: date(0) }
+        Self { identity, unix_now_s: 0, date: http_date(0) }
     }
 
     /// Notes the time, in seconds since 1970. Cheap to call often.
     pub fn set_time(&mut self, unix_now_s: u64) {
         if unix_now_s != self.unix_now_s {
             self.unix_now_s = unix_now_s;
-            self.date = date(unix_now_s);
+            self.date = http_date(unix_now_s);
         }
     }
 
@@ -134,6 +134,7 @@ impl HeadFacts {
     }
 }
 
-fn date(unix_s: u64) -> String {
+/// A date as HTTP writes it (RFC 9110 section 5.6.7); the last one it can write if `unix_s` is later.
+pub(super) fn http_date(unix_s: u64) -> String {
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(unix_s.min(DATE_MAX_S)))
 }

@@ -5,5 +5,6 @@ mod common;
 mod echo;
 mod exchange;
 mod files;
+mod pipeline;
 mod probe;
 mod store;
