@@ -56,6 +56,18 @@ pub fn known_keys() -> Vec<Key> {
     keys
 }
 
+impl BackendConfig {
+    /// The configuration in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let files = self.serve.root.as_ref().map(|root| format!("files below {}", root.display()));
+        let probe = self.serve.probe.then(|| "probe endpoints".to_owned());
+        let served: Vec<String> = files.into_iter().chain(probe).collect();
+        let front_ends: Vec<&str> = self.frontends.iter().map(|frontend| frontend.name.as_str()).collect();
+        format!("back-end {} of {}: {}", self.common.node.name, front_ends.join(", "), served.join(" and "))
+    }
+}
+
 impl Config for BackendConfig {
     fn check(&self, checker: &mut Checker<'_>) {
         self.common.check(checker);
@@ -110,6 +122,7 @@ probe = true
         let config = parse("backend.toml", EXAMPLE).unwrap();
         assert_eq!(config.common.node.name.as_str(), "be1");
         assert_eq!(config.frontends[0].address, IpAddr::from([10, 77, 0, 10]));
+        assert_eq!(config.summary(), "back-end be1 of fe1: files below /srv/www and probe endpoints");
         assert_eq!(config.serve, Serve { root: Some("/srv/www".into()), probe: true, identify: true });
     }
 

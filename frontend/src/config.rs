@@ -89,6 +89,21 @@ impl Config for FrontendConfig {
 }
 
 impl FrontendConfig {
+    /// The configuration in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let node = &self.common.node;
+        format!(
+            "front-end {} (id {}): {}, {}, {}, {}",
+            node.name,
+            node.id,
+            count(self.common.ports.len(), "port"),
+            count(self.listeners.len(), "listener"),
+            count(self.backends.len(), "back-end"),
+            count(self.routes.len(), "route"),
+        )
+    }
+
     /// The back-end of this name, by its position in `[[backend]]`.
     #[must_use]
     pub fn backend(&self, name: &Name) -> Option<usize> {
@@ -182,6 +197,11 @@ impl Route {
     }
 }
 
+fn count(number: usize, of: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {of}{plural}")
+}
+
 /// Whether `host` can stand in a Host field without a port: a registered name or an IPv4 address (RFC 9110 section 7.2).
 fn is_host(host: &str) -> bool {
     let label =
@@ -232,6 +252,7 @@ backends = ["be1", "be2"]
         assert_eq!(config.routes[1].host.as_deref(), Some("static.example.org"));
         assert_eq!(config.backend(&config.routes[1].backends[0]), Some(1));
         assert_eq!(config.routes[2].backends.len(), 2);
+        assert_eq!(config.summary(), "front-end fe1 (id 1): 1 port, 1 listener, 2 back-ends, 3 routes");
     }
 
     /// `GOOD` with the first `from` replaced by `to`.
