@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 const MTU: usize = 1500;
 const ETHERNET_HEADER_LEN: usize = 14;
 /// Rounds of sockets and application within one turn; what is left waits a tick.
-const ROUNDS_MAX: usize = 64;
+const ROUNDS_MAX: usize = 256;
 /// When the interface says "now" although it has just run: how long it waits.
 const TICK: Duration = Duration::from_micros(50);
 
@@ -56,13 +56,9 @@ impl Host {
         Self { nic, interface, sockets: SocketSet::new(Vec::new()), turn_at: Some(Instant::ZERO) }
     }
 
-    pub(crate) const fn sockets_mut(&mut self) -> &mut SocketSet<'static> {
-        &mut self.sockets
-    }
-
     /// Takes a frame for the next turn.
     pub(crate) fn receive(&mut self, frame: &[u8]) {
-        self.nic.arrived.push_back(frame.to_vec());
+        self.nic.waiting.push_back(frame.to_vec());
     }
 
     /// Runs sockets and application in turns until neither has anything left to do now. `app` says whether it did
@@ -76,8 +72,9 @@ impl Host {
         TSVAL.set(u32::try_from((now.micros() / 1000) & u64::from(u32::MAX)).unwrap_or(0));
         let moment = moment(now);
         for _ in 0..ROUNDS_MAX {
+            let more = self.nic.admit();
             let _changed = self.interface.poll(moment, &mut self.nic, &mut self.sockets);
-            if !app(self.interface.context(), &mut self.sockets) {
+            if !app(self.interface.context(), &mut self.sockets) && !more {
                 break;
             }
         }
@@ -92,7 +89,8 @@ impl Host {
             self.nic.leaving.pop_front();
         }
         let due = self.interface.poll_at(moment, &self.sockets).map(instant);
-        let due = if self.nic.leaving.is_empty() { due } else { Some(now) };
+        let rest = !self.nic.leaving.is_empty() || !self.nic.waiting.is_empty();
+        let due = if rest { Some(now) } else { due };
         self.turn_at = due.map(|due| due.max(now + TICK));
     }
 
@@ -114,8 +112,19 @@ fn instant(moment: smoltcp::time::Instant) -> Instant {
 /// A network card made of two queues.
 #[derive(Debug, Default)]
 struct Nic {
-    arrived: VecDeque<Vec<u8>>,
+    waiting: VecDeque<Vec<u8>>,
+    admitted: Option<Vec<u8>>,
     leaving: VecDeque<Vec<u8>>,
+}
+
+impl Nic {
+    /// Lets the interface see the next frame. One at a time: a server must get to its sockets between two SYNs.
+    fn admit(&mut self) -> bool {
+        if self.admitted.is_none() {
+            self.admitted = self.waiting.pop_front();
+        }
+        self.admitted.is_some()
+    }
 }
 
 struct Arrived(Vec<u8>);
@@ -127,7 +136,7 @@ impl Device for Nic {
     type TxToken<'a> = Leaving<'a>;
 
     fn receive(&mut self, _: smoltcp::time::Instant) -> Option<(Arrived, Leaving<'_>)> {
-        let frame = self.arrived.pop_front()?;
+        let frame = self.admitted.take()?;
         Some((Arrived(frame), Leaving(&mut self.leaving)))
     }
 

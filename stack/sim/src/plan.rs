@@ -54,21 +54,18 @@ pub struct Plan {
     pub front_end: Place,
     /// The back-ends, first to last.
     pub back_ends: Vec<Place>,
-    /// How many connections the clients make in all.
-    pub connections: usize,
 }
 
 impl Plan {
     /// A cluster with `back_ends` back-ends, at most [`BACK_ENDS_MAX`].
     #[must_use]
-    pub fn new(seed: Seed, back_ends: usize, connections: usize) -> Self {
+    pub fn new(seed: Seed, back_ends: usize) -> Self {
         let place = |k: usize| Place::new(format!("be{k}"), BACK_END_HOST.saturating_add(small(k)));
         Self {
             seed,
             vip: Endpoint { addr: address(VIP_HOST), port: VIP_PORT },
             front_end: Place::new("fe1".to_owned(), FRONT_END_HOST),
             back_ends: (1..=back_ends.min(BACK_ENDS_MAX)).map(place).collect(),
-            connections,
         }
     }
 }
@@ -124,8 +121,8 @@ impl Subject {
 }
 
 fn reference(plan: &Plan) -> Member {
-    let (mac, vip, connections) = (plan.front_end.mac, plan.vip, plan.connections);
+    let (mac, vip) = (plan.front_end.mac, plan.vip);
     let mut secrets = plan.seed.stream("secrets reference");
-    let make: Maker = Box::new(move |_| Box::new(Reference::new(mac, vip, PREFIX_LEN, secrets.bits(), connections)));
+    let make: Maker = Box::new(move |_| Box::new(Reference::new(mac, vip, PREFIX_LEN, secrets.bits())));
     Member { name: "reference".to_owned(), role: Role::BackEnd, make }
 }

@@ -24,26 +24,28 @@ const OUT_LEN_MAX: usize = 4 * BUFFER_LEN;
 pub struct Reference {
     host: Host,
     listen: Endpoint,
+    /// One per connection that ever was; the last one listens. smoltcp asks sockets in this order whether a segment is
+    /// theirs, and a listening one would take a SYN that comes twice from the connection that it has begun.
     sessions: Vec<(SocketHandle, Session)>,
 }
 
 impl Reference {
-    /// A server at `listen` that takes up to `connections` at once.
+    /// A server at `listen`.
     #[must_use]
-    pub fn new(mac: MacAddr, listen: Endpoint, prefix_len: u8, seed: u64, connections: usize) -> Self {
+    pub fn new(mac: MacAddr, listen: Endpoint, prefix_len: u8, seed: u64) -> Self {
         let addresses: [(IpAddr, u8); 1] = [(listen.addr, prefix_len)];
-        let mut host = Host::new(mac, &addresses, seed);
-        let sessions = (0..connections)
-            .map(|_| {
-                let buffer = || SocketBuffer::new(vec![0; BUFFER_LEN]);
-                let mut socket = Socket::new(buffer(), buffer());
-                socket.set_nagle_enabled(false);
-                socket.set_tsval_generator(Some(host::tsval));
-                (host.sockets_mut().add(socket), Session::default())
-            })
-            .collect();
-        Self { host, listen, sessions }
+        Self { host: Host::new(mac, &addresses, seed), listen, sessions: Vec::new() }
     }
+}
+
+fn listening(sockets: &mut SocketSet<'static>, port: u16) -> SocketHandle {
+    let buffer = || SocketBuffer::new(vec![0; BUFFER_LEN]);
+    let mut socket = Socket::new(buffer(), buffer());
+    socket.set_nagle_enabled(false);
+    socket.set_tsval_generator(Some(host::tsval));
+    // A new socket can listen on any port but zero, and the port is not.
+    let _listens = socket.listen(port);
+    sockets.add(socket)
 }
 
 impl Node for Reference {
@@ -60,7 +62,12 @@ impl Node for Reference {
         self.host.run(now, tx, |_, sockets| {
             let mut any = false;
             for (handle, session) in sessions.iter_mut() {
-                any |= session.advance(port, *handle, sockets);
+                any |= session.advance(*handle, sockets);
+            }
+            let listens = |&(handle, _): &(SocketHandle, _)| sockets.get::<Socket<'_>>(handle).is_listening();
+            if !sessions.last().is_some_and(listens) {
+                sessions.push((listening(sockets, port), Session::default()));
+                any = true;
             }
             any
         });
@@ -93,12 +100,8 @@ struct Session {
 }
 
 impl Session {
-    fn advance(&mut self, port: u16, handle: SocketHandle, sockets: &mut SocketSet<'static>) -> bool {
+    fn advance(&mut self, handle: SocketHandle, sockets: &mut SocketSet<'static>) -> bool {
         let socket = sockets.get_mut::<Socket<'_>>(handle);
-        if socket.state() == State::Closed {
-            *self = Self::default();
-            return socket.listen(port).is_ok();
-        }
         let mut did = false;
         if socket.can_recv() && self.out.len() < OUT_LEN_MAX && !self.last {
             let read = socket.recv(|data| (data.len(), self.read(data)));

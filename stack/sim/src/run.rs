@@ -142,7 +142,7 @@ impl fmt::Display for Moment {
 
 impl Stage {
     fn build(scenario: &Scenario, subject: Subject, recorders: Recorders) -> Self {
-        let plan = Plan::new(scenario.seed, scenario.back_ends, scenario.connections());
+        let plan = Plan::new(scenario.seed, scenario.back_ends);
         let troubled = scenario.has_troubles();
         let nobody =
             Roles { vip: plan.vip, nodes: BTreeSet::new(), front_ends: BTreeSet::new(), clients: BTreeSet::new() };
@@ -171,7 +171,9 @@ impl Stage {
             members.push(device);
             cables.push(cable);
         }
-        let tolerance = Tolerance { unavailable: troubled, reset: troubled, anonymous: subject == Subject::Reference };
+        let reference = subject == Subject::Reference;
+        let tolerance =
+            Tolerance { unavailable: troubled, reset: troubled, anonymous: reference, lingering: reference };
         let clients = add_clients(&mut world, scenario, &plan, tolerance, outside);
         roles.clients.extend(&clients);
         let rules = Rules { resets: troubled, silent_takeover: troubled };

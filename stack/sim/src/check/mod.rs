@@ -209,7 +209,7 @@ impl Checks {
             if known.is_some_and(|flow| flow.iss() == segment.seq) {
                 return;
             }
-            if known.is_some_and(|flow| !flow.is_fresh()) {
+            if known.is_some_and(|flow| !flow.is_fresh() && !flow.is_over()) {
                 found.violation("bytes", "a second SYN-ACK with another ISS");
             }
             if segment.ack != Some(offer.isn.wrapping_add(1)) {

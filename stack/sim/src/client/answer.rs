@@ -14,6 +14,8 @@ pub struct Tolerance {
     pub reset: bool,
     /// Answers without `x-baton-backend` and `x-baton-epoch`.
     pub anonymous: bool,
+    /// A connection whose answers are all there but that the server does not close: smoltcp may lose a FIN for good.
+    pub lingering: bool,
 }
 
 /// One complete answer.

@@ -205,6 +205,11 @@ impl Connection {
     fn settle(&mut self, now: Instant, socket: &mut Socket<'_>) -> bool {
         let unread = socket.recv_queue() > 0;
         let complete = self.answers.done().len() == self.script.requests.len();
+        if complete && self.tolerance.lingering {
+            socket.close();
+            self.outcome = Outcome::Finished;
+            return true;
+        }
         match socket.state() {
             State::Closed => {
                 let last_ack = self.phase == Phase::Closing && self.answers_finished(now);
