@@ -1,1 +1,20 @@
-//! placeholder
+//! The handoff protocol: sealed messages between nodes, the image of a frozen connection, and the state machines that
+//! decide who owns a connection.
+//!
+//! What this crate does:
+//! - [`message`], [`codec`], [`header`]: what nodes say to each other, and how it looks on the wire.
+//! - [`seal`], [`session`]: keys, sealing, replay protection, queues, datagrams: one [`session::Sessions`] per node.
+//! - [`lease`]: [`lease::LeaseHolder`] at a back-end, [`lease::LeaseBoard`] at a front-end.
+//! - [`donor`], [`recipient`], [`arbiter`]: who may send on a connection. Pure transitions over plain data.
+//! - [`closed`], [`former`], [`hold`]: what a node remembers of connections that ended, left, or have not come yet.
+//! - [`image`]: a frozen connection as bytes.
+//!
+//! What it does not do: no clock, no sockets, no threads, no logging. Time and randomness are handed in; what is to be
+//! sent comes out through an [`Outbox`](message::Outbox) or `poll_transmit`.
+//!
+//! It may import `baton-stack` and `baton-http1`, nothing else of Baton.
+#![forbid(unsafe_code)]
+
+pub mod codec;
+pub mod message;
+pub mod names;
