@@ -176,7 +176,7 @@ impl Stage {
             Tolerance { unavailable: troubled, reset: troubled, anonymous: reference, lingering: reference };
         let clients = add_clients(&mut world, scenario, &plan, tolerance, outside);
         roles.clients.extend(&clients);
-        let rules = Rules { resets: troubled, silent_takeover: troubled };
+        let rules = Rules { resets: troubled, silent_takeover: troubled, any_window: reference };
         world.observer_mut().checks = Checks::new(roles, rules);
         schedule(&mut world, scenario, &members, &cables, trunk_cable);
         let mut stage = Self { world, members, clients };

@@ -57,6 +57,8 @@ pub struct Rules {
     pub resets: bool,
     /// A node may go on without having heard from the last speaker: its lease has proved it silent.
     pub silent_takeover: bool,
+    /// A server may send past the client's window, as smoltcp does when it retransmits fast.
+    pub any_window: bool,
 }
 
 /// A rule broken.

@@ -24,14 +24,6 @@ pub enum Outcome {
     Wrong(String),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    Waiting,
-    Open,
-    /// All answers are there and our half is closed.
-    Closing,
-}
-
 /// One connection.
 #[derive(Debug)]
 pub struct Connection {
@@ -40,7 +32,7 @@ pub struct Connection {
     server: Endpoint,
     tolerance: Tolerance,
     handle: Option<SocketHandle>,
-    phase: Phase,
+    server_closed: bool,
     outcome: Outcome,
     requested: usize,
     out: Vec<u8>,
@@ -58,7 +50,7 @@ impl Connection {
             server,
             tolerance,
             handle: None,
-            phase: Phase::Waiting,
+            server_closed: false,
             outcome: Outcome::Running,
             requested: 0,
             out: Vec::new(),
@@ -98,13 +90,11 @@ impl Connection {
         if self.outcome != Outcome::Running {
             return None;
         }
-        match self.phase {
-            Phase::Waiting => Some(Instant::ZERO + self.script.start),
-            Phase::Open | Phase::Closing => {
-                let later = |at: Instant| (at > now).then_some(at);
-                earliest(later(self.think_until), later(self.read_at))
-            }
+        if self.handle.is_none() {
+            return Some(Instant::ZERO + self.script.start);
         }
+        let later = |at: Instant| (at > now).then_some(at);
+        earliest(later(self.think_until), later(self.read_at))
     }
 
     /// Does what it can do now. `true` if the socket has something new to do.
@@ -151,14 +141,13 @@ impl Connection {
             return false;
         }
         self.handle = Some(sockets.add(socket));
-        self.phase = Phase::Open;
         true
     }
 
     fn write(&mut self, now: Instant, socket: &mut Socket<'_>) -> bool {
         let unanswered = self.requested - self.answers.done().len().min(self.requested);
         let more = self.requested < self.script.requests.len();
-        if more && self.phase == Phase::Open && unanswered < self.script.depth.max(1) && now >= self.think_until {
+        if more && unanswered < self.script.depth.max(1) && now >= self.think_until {
             let last = self.requested + 1 == self.script.requests.len() && self.script.close == Close::ByServer;
             self.out.extend(self.script.requests[self.requested].encode(last));
             self.requested += 1;
@@ -210,30 +199,29 @@ impl Connection {
             self.outcome = Outcome::Finished;
             return true;
         }
-        match socket.state() {
+        let state = socket.state();
+        self.server_closed |= matches!(state, State::CloseWait | State::LastAck | State::Closing | State::TimeWait);
+        match state {
+            // A RST may come after the FIN, when the server has forgotten the connection: what was received counts.
+            State::Closed if unread => false,
             State::Closed => {
-                let last_ack = self.phase == Phase::Closing && self.answers_finished(now);
-                self.outcome = match (last_ack, self.tolerance.reset) {
-                    (true, _) => self.ended(complete),
+                self.outcome = match (self.server_closed, self.tolerance.reset) {
+                    (true, _) => self.ended(now),
                     (false, true) => Outcome::Reset,
                     (false, false) => Outcome::Wrong(format!("reset after {} answers", self.answers.done().len())),
                 };
                 false
             }
             State::TimeWait if !unread => {
-                self.outcome = match self.answers.finish(now, &self.script.requests) {
-                    Ok(()) => self.ended(complete),
-                    Err(wrong) => Outcome::Wrong(wrong),
-                };
+                self.outcome = self.ended(now);
                 false
             }
             State::CloseWait if !unread => {
-                if let Err(wrong) = self.answers.finish(now, &self.script.requests) {
+                if let Outcome::Wrong(wrong) = self.ended(now) {
                     socket.abort();
                     self.outcome = Outcome::Wrong(wrong);
                 } else {
                     socket.close();
-                    self.phase = Phase::Closing;
                 }
                 true
             }
@@ -250,11 +238,12 @@ impl Connection {
         }
     }
 
-    fn answers_finished(&mut self, now: Instant) -> bool {
-        self.answers.finish(now, &self.script.requests).is_ok()
-    }
-
-    fn ended(&self, complete: bool) -> Outcome {
-        if complete { Outcome::Finished } else { Outcome::TurnedAway }
+    /// The outcome of a connection that the server has closed and that is read to its end.
+    fn ended(&mut self, now: Instant) -> Outcome {
+        match self.answers.finish(now, &self.script.requests) {
+            Err(wrong) => Outcome::Wrong(wrong),
+            Ok(()) if self.answers.done().len() == self.script.requests.len() => Outcome::Finished,
+            Ok(()) => Outcome::TurnedAway,
+        }
     }
 }
