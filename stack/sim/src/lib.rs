@@ -17,6 +17,7 @@ pub mod frame;
 mod host;
 mod http;
 pub mod link;
+pub mod noise;
 pub mod pcap;
 pub mod plan;
 pub mod reference;

@@ -14,6 +14,10 @@ const VIP_HOST: u8 = 100;
 const FRONT_END_HOST: u8 = 10;
 const BACK_END_HOST: u8 = 20;
 const CLIENT_HOST: u8 = 200;
+const NOISE_HOST: u8 = 9;
+
+/// The UDP port on which nodes talk to each other.
+pub const CLUSTER_PORT: u16 = 9910;
 
 /// Most back-ends of one cluster; host numbers end there.
 pub const BACK_ENDS_MAX: usize = 64;
@@ -34,6 +38,12 @@ pub struct Place {
 impl Place {
     fn new(name: String, host: u8) -> Self {
         Self { name, address: address(host), mac: MacAddr([2, 0, 0, 0, 0, host]) }
+    }
+
+    /// The place of the host that talks nonsense.
+    #[must_use]
+    pub fn noise() -> Self {
+        Self::new("noise".to_owned(), NOISE_HOST)
     }
 
     /// The place of client `index`, counted from zero.

@@ -6,18 +6,21 @@
 //!     ...  --'                 (faults, capture)     (faults) '-- be2 ...
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use crate::check::{Checks, Roles, Rules, Tally, Violation};
 use crate::client::{Client, ClientSettings, Outcome, Tolerance};
 use crate::frame::SimFrame;
 use crate::link::LinkSettings;
+use crate::noise::{Noise, NoiseSettings};
 use crate::pcap::Pcap;
-use crate::plan::{PREFIX_LEN, Place, Plan, Role, Subject};
+use crate::plan::{CLUSTER_PORT, Member, PREFIX_LEN, Place, Plan, Role, Subject};
 use crate::scenario::{Scenario, Trouble};
 use crate::world::{Action, CableId, DeviceId, IDLE_TURNS_MAX, Maker, NodeSettings, Observer, Port, World};
 use baton_stack::node::Frame;
 use baton_stack::time::{Duration, Instant};
 use smoltcp::wire::{EthernetFrame, PrettyPrinter};
-use std::collections::BTreeSet;
 use std::fmt;
 
 /// How often it is looked whether everything has come to its end.
@@ -75,9 +78,19 @@ impl fmt::Display for Report {
 /// Runs `scenario` with `subject`.
 #[must_use]
 pub fn run(scenario: &Scenario, subject: Subject, recorders: Recorders) -> Report {
-    let mut stage = Stage::build(scenario, subject, recorders);
+    let plan = Plan::new(scenario.seed, scenario.back_ends);
+    let cast = Cast { members: subject.members(&plan), plan, is_reference: subject == Subject::Reference };
+    let mut stage = Stage::build(scenario, cast, recorders);
     let took = stage.drive(scenario);
     stage.judge(scenario, took)
+}
+
+/// Who plays.
+#[derive(Debug)]
+struct Cast {
+    plan: Plan,
+    members: Vec<Member>,
+    is_reference: bool,
 }
 
 /// The world and where in it everybody is.
@@ -141,13 +154,11 @@ impl fmt::Display for Moment {
 }
 
 impl Stage {
-    fn build(scenario: &Scenario, subject: Subject, recorders: Recorders) -> Self {
-        let plan = Plan::new(scenario.seed, scenario.back_ends);
+    fn build(scenario: &Scenario, cast: Cast, recorders: Recorders) -> Self {
+        let Cast { plan, members: cluster, is_reference } = cast;
         let troubled = scenario.has_troubles();
-        let nobody =
-            Roles { vip: plan.vip, nodes: BTreeSet::new(), front_ends: BTreeSet::new(), clients: BTreeSet::new() };
         let audience = Audience {
-            checks: Checks::new(nobody.clone(), Rules::default()),
+            checks: Checks::new(Roles::at(plan.vip), Rules::default()),
             trunk: Port { device: DeviceId(0), port: 0 },
             pcap: recorders.pcap,
             names: recorders.verbose.then(Vec::new),
@@ -158,9 +169,9 @@ impl Stage {
         let trunk_cable = world.connect("trunk", trunk, scenario.uplink, scenario.downlink);
         world.observer_mut().trunk = trunk[0];
 
-        let mut roles = nobody;
+        let mut roles = Roles::at(plan.vip);
         let (mut members, mut cables) = (Vec::new(), Vec::new());
-        for (index, member) in subject.members(&plan).into_iter().enumerate() {
+        for (index, member) in cluster.into_iter().enumerate() {
             let settings = scenario.nodes.get(index).copied().unwrap_or_default();
             let place = (inside, scenario.cluster_link);
             let (device, cable) = attach(&mut world, &member.name, settings, member.make, place);
@@ -171,12 +182,15 @@ impl Stage {
             members.push(device);
             cables.push(cable);
         }
-        let reference = subject == Subject::Reference;
         let tolerance =
-            Tolerance { unavailable: troubled, reset: troubled, anonymous: reference, lingering: reference };
+            Tolerance { unavailable: troubled, reset: troubled, anonymous: is_reference, lingering: is_reference };
         let clients = add_clients(&mut world, scenario, &plan, tolerance, outside);
         roles.clients.extend(&clients);
-        let rules = Rules { resets: troubled, silent_takeover: troubled, any_window: reference };
+        if let Some(every) = scenario.noise {
+            roles.strangers.insert(Place::noise().address);
+            add_noise(&mut world, scenario, &plan, every, outside);
+        }
+        let rules = Rules { resets: troubled, silent_takeover: troubled, any_window: is_reference };
         world.observer_mut().checks = Checks::new(roles, rules);
         schedule(&mut world, scenario, &members, &cables, trunk_cable);
         let mut stage = Self { world, members, clients };
@@ -308,6 +322,24 @@ fn add_clients(
     devices
 }
 
+fn add_noise(world: &mut World<Audience>, scenario: &Scenario, plan: &Plan, every: Duration, switch: DeviceId) {
+    let place = Place::noise();
+    let nodes = plan.back_ends.iter().chain([&plan.front_end]);
+    let mut targets: Vec<_> = nodes.map(|node| (node.mac, node.address)).collect();
+    targets.push((plan.front_end.mac, plan.vip.addr));
+    let settings = NoiseSettings {
+        mac: place.mac,
+        address: place.address,
+        targets,
+        cluster_port: CLUSTER_PORT,
+        every,
+        until: Instant::ZERO + scenario.healed_at,
+    };
+    let dice = scenario.seed.stream("nonsense");
+    let make: Maker = Box::new(move |_| Box::new(Noise::new(settings.clone(), dice.clone())));
+    attach(world, &place.name, NodeSettings::default(), make, (switch, LinkSettings::default()));
+}
+
 fn schedule(
     world: &mut World<Audience>,
     scenario: &Scenario,
@@ -335,31 +367,5 @@ fn schedule(
     for &cable in cables {
         let healed = scenario.cluster_link.healed();
         world.schedule(healed_at, Action::SetLink(cable, healed, healed));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::scenario::{Severity, Wishes};
-
-    #[test]
-    fn an_ordinary_server_gets_through_every_kind_of_scenario() {
-        for severity in [Severity::Clean, Severity::Links, Severity::Nodes] {
-            for seed in 0..6 {
-                let scenario = Scenario::with(seed, &Wishes { severity: Some(severity), ..Wishes::default() });
-                let report = run(&scenario, Subject::Reference, Recorders::default());
-                assert_eq!(report.violations, [], "{severity:?}, seed {seed}");
-                assert_eq!((report.finished, report.cut_short), (scenario.connections(), 0));
-                assert_eq!(report.tally.moves, 0);
-            }
-        }
-    }
-
-    #[test]
-    fn a_seed_gives_the_same_run_again() {
-        let report = |seed| run(&Scenario::from_seed(seed), Subject::Reference, Recorders::default());
-        assert_eq!(report(3), report(3));
-        assert_ne!(report(3).trace, report(4).trace);
     }
 }

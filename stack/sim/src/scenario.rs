@@ -53,6 +53,8 @@ pub struct Scenario {
     pub nodes: Vec<NodeSettings>,
     /// What befalls whom, and when.
     pub troubles: Vec<(Duration, Trouble)>,
+    /// How often a host sends nonsense, if there is one.
+    pub noise: Option<Duration>,
     /// When every link is healed.
     pub healed_at: Duration,
     /// Within this time after healing and after the last connection's start, everything must come to its end.
@@ -125,6 +127,7 @@ impl Scenario {
             cluster_link,
             nodes: (0..=back_ends).map(|i| node(&mut seed.stream(&format!("nature {i}")), severity)).collect(),
             troubles,
+            noise: if severity > Severity::Clean { draw_noise(&mut seed.stream("noise")) } else { None },
             healed_at: HEALED_AT.max(over),
             patience: PATIENCE,
         }
@@ -156,6 +159,11 @@ fn rate(dice: &mut Dice, max: u32) -> u32 {
     let present = dice.chance(PPM / 2);
     let rate = u32::try_from(dice.between(0, u64::from(max))).unwrap_or(0);
     if present { rate } else { 0 }
+}
+
+fn draw_noise(dice: &mut Dice) -> Option<Duration> {
+    let every = Duration::from_micros(dice.between(500, 20_000));
+    dice.chance(PPM / 4).then_some(every)
 }
 
 fn client_link(dice: &mut Dice, severity: Severity, delay: Duration) -> LinkSettings {

@@ -22,11 +22,11 @@ mod tests;
 mod wire;
 
 pub use causality::IN_FLIGHT_MAX;
-pub(crate) use wire::{Seen, Segment};
+pub(crate) use wire::{Seen, Segment, parse};
 
 use crate::frame::SimFrame;
 use crate::world::DeviceId;
-use baton_stack::addr::Endpoint;
+use baton_stack::addr::{Endpoint, IpAddr};
 use baton_stack::node::Frame;
 use baton_stack::time::Instant;
 use causality::Causality;
@@ -48,6 +48,22 @@ pub struct Roles {
     pub front_ends: BTreeSet<DeviceId>,
     /// The client hosts.
     pub clients: BTreeSet<DeviceId>,
+    /// Hosts that talk nonsense: what is answered to them is not judged, but for its form.
+    pub strangers: BTreeSet<IpAddr>,
+}
+
+impl Roles {
+    /// A VIP, and nobody else yet.
+    #[must_use]
+    pub const fn at(vip: Endpoint) -> Self {
+        Self {
+            vip,
+            nodes: BTreeSet::new(),
+            front_ends: BTreeSet::new(),
+            clients: BTreeSet::new(),
+            strangers: BTreeSet::new(),
+        }
+    }
 }
 
 /// What the scenario excuses.
@@ -145,8 +161,9 @@ impl Checks {
         if is_node {
             self.causality.sent(from, frame.tag());
         }
-        match wire::parse(frame.bytes()) {
+        match parse(frame.bytes()) {
             Seen::Tcp(segment) if !is_node && segment.to == self.roles.vip => self.client_sends(&segment),
+            Seen::Tcp(segment) if self.roles.strangers.contains(&segment.to.addr) => {}
             Seen::Tcp(segment) if is_node && segment.from == self.roles.vip => {
                 self.server_sends(at, from, frame.tag(), &segment);
             }

@@ -30,6 +30,7 @@ impl Scene {
             nodes: [FRONT_END, A, B].into(),
             front_ends: [FRONT_END].into(),
             clients: [CLIENT].into(),
+            strangers: [end(9, 0).addr].into(),
         };
         let mut scene = Self { checks: Checks::new(roles, rules), tag: 0 };
         scene.send(CLIENT, Segment { syn: true, seq: ISN, ack: None, window_scale: Some(0), window: 1000, ..client() });
@@ -217,6 +218,14 @@ fn a_connection_that_is_over_answers_with_a_reset() {
     scene.send(A, Segment { ack: Some(ISN + 102), ..at(4, b"") });
     scene.send(A, Segment { rst: true, ..server() });
     assert_eq!(scene.rules_broken(), ["reset"], "the client has not acknowledged the FIN");
+}
+
+#[test]
+fn what_is_said_to_strangers_is_not_judged() {
+    let mut scene = Scene::new(Rules::default());
+    scene.send(A, Segment { rst: true, to: end(9, 1), ..server() });
+    scene.send(A, Segment { to: end(9, 1), ..at(0, b"abc") });
+    assert!(scene.rules_broken().is_empty());
 }
 
 #[test]

@@ -1,0 +1,182 @@
+//! Whole runs: with a server that is right, and with servers that are wrong in one way each.
+
+use super::*;
+use crate::frame::Outbox;
+use crate::reference::Reference;
+use crate::scenario::{Severity, Wishes};
+use crate::world::TX_ROOM;
+use baton_stack::node::{Node, PortId, Transmit, Verdict};
+use smoltcp::wire::{IpAddress, Ipv4Packet, TcpPacket, TcpSeqNumber};
+
+fn scenario(seed: u64, severity: Severity) -> Scenario {
+    Scenario::with(seed, &Wishes { severity: Some(severity), ..Wishes::default() })
+}
+
+#[test]
+fn an_ordinary_server_gets_through_every_kind_of_scenario() {
+    for severity in [Severity::Clean, Severity::Links, Severity::Nodes] {
+        for seed in 0..6 {
+            let scenario = scenario(seed, severity);
+            let report = run(&scenario, Subject::Reference, Recorders::default());
+            assert_eq!(report.violations, [], "{severity:?}, seed {seed}");
+            assert_eq!((report.finished, report.cut_short), (scenario.connections(), 0));
+            assert_eq!(report.tally.moves, 0);
+        }
+    }
+}
+
+#[test]
+fn a_seed_gives_the_same_run_again() {
+    let report = |seed| run(&Scenario::from_seed(seed), Subject::Reference, Recorders::default());
+    assert_eq!(report(3), report(3));
+    assert_ne!(report(3).trace, report(4).trace);
+}
+
+/// What a liar does to the segments with payload that an honest server would send.
+#[derive(Clone, Copy, Debug)]
+enum Lie {
+    /// Changes the first byte of a body.
+    Byte,
+    /// Says nothing any more.
+    Silence,
+    /// Resets the connection.
+    Reset,
+    /// Acknowledges less than before.
+    Ack,
+    /// Lets a checksum be wrong.
+    Checksum,
+    /// Leaves a byte out and closes the gap.
+    Shift,
+    /// Asks for a turn at once, always.
+    Restless,
+}
+
+/// The ordinary server, but for one lie, told from the third segment with payload on.
+struct Liar {
+    honest: Reference,
+    lie: Lie,
+    segments: u32,
+}
+
+impl Liar {
+    /// `false` if the frame is not sent at all.
+    fn distort(&mut self, frame: &mut SimFrame) -> bool {
+        let bytes = frame.bytes_mut();
+        let has_payload = matches!(crate::check::parse(bytes), crate::check::Seen::Tcp(s) if !s.payload.is_empty());
+        self.segments += u32::from(has_payload);
+        if self.segments < 3 {
+            return true;
+        }
+        if matches!(self.lie, Lie::Silence) {
+            return false;
+        }
+        if !has_payload {
+            return true;
+        }
+        let mut ethernet = EthernetFrame::new_unchecked(bytes);
+        let mut ip = Ipv4Packet::new_unchecked(ethernet.payload_mut());
+        let (source, target) = (IpAddress::Ipv4(ip.src_addr()), IpAddress::Ipv4(ip.dst_addr()));
+        let mut tcp = TcpPacket::new_unchecked(ip.payload_mut());
+        match self.lie {
+            Lie::Byte => {
+                if let Some(last) = tcp.payload_mut().last_mut() {
+                    *last ^= 0x80;
+                }
+            }
+            Lie::Reset => tcp.set_rst(true),
+            Lie::Ack => tcp.set_ack_number(TcpSeqNumber(tcp.ack_number().0.wrapping_sub(1))),
+            Lie::Checksum => tcp.set_checksum(tcp.checksum() ^ 1),
+            Lie::Shift => tcp.set_seq_number(TcpSeqNumber(tcp.seq_number().0.wrapping_sub(1))),
+            Lie::Silence | Lie::Restless => {}
+        }
+        if !matches!(self.lie, Lie::Checksum) {
+            tcp.fill_checksum(&source, &target);
+        }
+        true
+    }
+}
+
+impl Node for Liar {
+    type Command = ();
+    type Reply = ();
+
+    fn handle_frame<F: Frame, T: Transmit>(&mut self, now: Instant, port: PortId, f: &mut F, tx: &mut T) -> Verdict {
+        self.honest.handle_frame(now, port, f, tx)
+    }
+
+    fn poll<T: Transmit>(&mut self, now: Instant, tx: &mut T) {
+        let mut outbox = Outbox::new(TX_ROOM);
+        self.honest.poll(now, &mut outbox);
+        for (port, mut frame) in outbox.into_frames() {
+            if self.distort(&mut frame) {
+                let sent = tx.transmit(port, frame.len(), |out| {
+                    out.copy_from_slice(frame.bytes());
+                    frame.len()
+                });
+                assert!(sent);
+            }
+        }
+    }
+
+    fn poll_at(&self) -> Option<Instant> {
+        if matches!(self.lie, Lie::Restless) { Some(Instant::ZERO) } else { self.honest.poll_at() }
+    }
+
+    fn handle_command(&mut self, _: Instant, (): ()) {}
+
+    fn stop(&mut self, _: Instant) {}
+
+    fn is_stopped(&self) -> bool {
+        false
+    }
+
+    fn may_transmit(&self, _: Instant) -> bool {
+        true
+    }
+}
+
+/// Runs a clean scenario against a server of our own making.
+fn run_with(role: Role, build: impl Fn(&Plan) -> Maker) -> Vec<&'static str> {
+    let scenario = scenario(0, Severity::Clean);
+    let plan = Plan::new(scenario.seed, scenario.back_ends);
+    let members = vec![Member { name: "server".to_owned(), role, make: build(&plan) }];
+    let mut stage = Stage::build(&scenario, Cast { plan, members, is_reference: true }, Recorders::default());
+    let took = stage.drive(&scenario);
+    let report = stage.judge(&scenario, took);
+    let mut rules: Vec<_> = report.violations.iter().map(|violation| violation.rule).collect();
+    rules.sort_unstable();
+    rules.dedup();
+    rules
+}
+
+#[test]
+fn every_lie_is_found_out() {
+    let cases = [
+        (Lie::Byte, "client"),
+        (Lie::Silence, "progress"),
+        (Lie::Reset, "reset"),
+        (Lie::Ack, "ack"),
+        (Lie::Checksum, "checksum"),
+        (Lie::Shift, "bytes"),
+        (Lie::Restless, "idle"),
+    ];
+    for (lie, rule) in cases {
+        let broken = run_with(Role::BackEnd, |plan| {
+            let (mac, vip) = (plan.front_end.mac, plan.vip);
+            Box::new(move |_| {
+                let honest = Reference::new(mac, vip, PREFIX_LEN, 1);
+                Box::new(Liar { honest, lie, segments: 0 })
+            })
+        });
+        assert!(broken.contains(&rule), "{lie:?}: {broken:?}");
+    }
+}
+
+#[test]
+fn a_front_end_that_answers_by_itself_is_found_out() {
+    let broken = run_with(Role::FrontEnd, |plan| {
+        let (mac, vip) = (plan.front_end.mac, plan.vip);
+        Box::new(move |_| Box::new(Reference::new(mac, vip, PREFIX_LEN, 1)))
+    });
+    assert_eq!(broken, ["bypass"]);
+}
