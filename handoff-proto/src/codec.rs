@@ -257,6 +257,13 @@ impl<T> PartialEq for List<'_, T> {
 
 impl<T> Eq for List<'_, T> {}
 
+impl<T> core::hash::Hash for List<'_, T> {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
+        self.count.hash(state);
+        self.bytes.hash(state);
+    }
+}
+
 impl<T> fmt::Debug for List<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "List({} values, {} bytes)", self.count, self.bytes.len())
@@ -296,7 +303,7 @@ macro_rules! wire_enum {
 macro_rules! wire_struct {
     ($(#[$meta:meta])* $name:ident $(<$life:lifetime>)? { $($(#[$doc:meta])+ $field:ident: $ty:ty,)+ }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub struct $name $(<$life>)? {
             $($(#[$doc])+ pub $field: $ty,)+
         }

@@ -15,6 +15,15 @@
 //! It may import `baton-stack` and `baton-http1`, nothing else of Baton.
 #![forbid(unsafe_code)]
 
+pub mod arbiter;
+pub mod closed;
 pub mod codec;
+pub mod donor;
+pub mod former;
+pub mod image;
+pub mod lease;
 pub mod message;
 pub mod names;
+mod parts;
+pub mod recipient;
+mod retry;

@@ -40,7 +40,7 @@ pub const PART_ACK_BITS: u16 = 128;
 macro_rules! messages {
     ($($(#[$doc:meta])+ $kind:literal $flags:ident $name:ident $(<$life:lifetime>)?,)+) => {
         /// One message.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         pub enum Message<'a> {
             $($(#[$doc])+ $name($name $(<$life>)?),)+
         }
@@ -258,7 +258,7 @@ wire_struct! {
 }
 
 /// A node's name: 1 to [`NAME_BYTES_MAX`] bytes of UTF-8.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct NodeName<'a>(&'a str);
 
 impl<'a> NodeName<'a> {
@@ -855,6 +855,41 @@ wire_struct! {
 }
 
 impl<'a> Message<'a> {
+    /// The connection that the message is about; `None` for one between nodes.
+    #[must_use]
+    pub const fn connection(&self) -> Option<ConnId> {
+        match self {
+            Self::Join(_) | Self::LeaseReq(_) | Self::Lease(_) | Self::Fence(_) | Self::Fenced(_) => None,
+            Self::Ask(Ask { c, .. })
+            | Self::Stay(Stay { c, .. })
+            | Self::Grant(Grant { c, .. })
+            | Self::Forward(Forward { c, .. })
+            | Self::Reject(Reject { c, .. })
+            | Self::Prefetch(Prefetch { c, .. })
+            | Self::Handoff(Handoff { c, .. })
+            | Self::PartAck(PartAck { c, .. })
+            | Self::Installed(Installed { c, .. })
+            | Self::Routed(Routed { c, .. })
+            | Self::Done(Done { c, .. })
+            | Self::Refused(Refused { c, .. })
+            | Self::Abort(Abort { c, .. })
+            | Self::Thaw(Thaw { c, .. })
+            | Self::AttemptGone(AttemptGone { c, .. })
+            | Self::Revoke(Revoke { c, .. })
+            | Self::Revoked(Revoked { c, .. })
+            | Self::Settle(Settle { c, .. })
+            | Self::Settled(Settled { c, .. })
+            | Self::Fetch(Fetch { c, .. })
+            | Self::Tail(Tail { c, .. })
+            | Self::TailGone(TailGone { c, .. })
+            | Self::Release(Release { c, .. })
+            | Self::Released(Released { c, .. })
+            | Self::Closed(Closed { c, .. })
+            | Self::ClosedAck(ClosedAck { c })
+            | Self::Over(Over { c }) => Some(*c),
+        }
+    }
+
     /// Appends the message with its header.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
