@@ -43,6 +43,8 @@ fn listening(sockets: &mut SocketSet<'static>, port: u16) -> SocketHandle {
     let mut socket = Socket::new(buffer(), buffer());
     socket.set_nagle_enabled(false);
     socket.set_tsval_generator(Some(host::tsval));
+    // A client whose reset got lost is found out.
+    socket.set_keep_alive(Some(smoltcp::time::Duration::from_secs(5)));
     // A new socket can listen on any port but zero, and the port is not.
     let _listens = socket.listen(port);
     sockets.add(socket)

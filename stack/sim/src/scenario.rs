@@ -213,9 +213,15 @@ fn draw_clients(seed: Seed, back_ends: usize, wishes: &Wishes) -> Vec<Vec<Script
         .map(|host| {
             let connections = seed.stream(&format!("client {host}")).size(1, 8);
             let connections = wishes.connections.unwrap_or(connections);
-            (0..connections)
-                .map(|index| script(&mut seed.stream(&format!("script {host} {index}")), back_ends, wishes))
-                .collect()
+            let mut scripts: Vec<Script> = Vec::with_capacity(connections);
+            for index in 0..connections {
+                let mut script = script(&mut seed.stream(&format!("script {host} {index}")), back_ends, wishes);
+                // A client may take a port again at once only if it is not the one in TIME-WAIT.
+                let free = scripts.last().is_some_and(|last| matches!(last.close, Close::ByServer | Close::Abort));
+                script.same_port &= free;
+                scripts.push(script);
+            }
+            scripts
         })
         .collect()
 }
@@ -242,6 +248,7 @@ fn script(dice: &mut Dice, back_ends: usize, wishes: &Wishes) -> Script {
         send_buffer: [4_096, 65_535][dice.size(0, 1)],
         timestamps: dice.chance(PPM / 4 * 3),
         delayed_ack: dice.chance(PPM / 2),
+        same_port: dice.chance(PPM / 2),
     }
 }
 

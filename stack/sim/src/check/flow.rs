@@ -117,13 +117,18 @@ impl FlowWatch {
         self.client_reset || (server_closed && client_closed)
     }
 
+    /// Whether the client would act on a RST with this sequence number (RFC 5961 section 3.2).
+    pub(super) const fn would_reset(&self, seq: u32) -> bool {
+        after(seq, self.client_acked) >= 0 && after(self.client_edge, seq) >= 0
+    }
+
     /// Takes note of what the client sends.
     pub(super) fn client_sends(&mut self, segment: &Segment<'_>) {
         if segment.rst {
             self.client_reset = true;
             return;
         }
-        let len = u32::try_from(segment.payload.len()).unwrap_or(0) + u32::from(segment.fin) + u32::from(segment.syn);
+        let len = u32::try_from(segment.payload.len()).unwrap_or(0) + u32::from(segment.fin);
         self.client_next = later(self.client_next, segment.seq.wrapping_add(len));
         if segment.fin {
             self.client_fin = Some(segment.seq.wrapping_add(len));
@@ -191,6 +196,10 @@ impl FlowWatch {
         }
         if self.sent.len() < end {
             self.sent.resize(end, None);
+        }
+        // A keep-alive's byte may be any (RFC 1122 section 4.2.3.6): it lies before what the client has acknowledged.
+        if segment.payload.len() == 1 && after(segment.seq, self.client_acked) < 0 {
+            return;
         }
         for (position, (slot, &byte)) in (start..).zip(self.sent[start..end].iter_mut().zip(segment.payload)) {
             if slot.is_some_and(|before| before != byte) {

@@ -197,6 +197,12 @@ fn resets_need_a_reason() {
     scene.send(FRONT_END, reset);
     assert!(scene.rules_broken().is_empty());
     let mut scene = Scene::new(Rules::default());
+    scene.send(FRONT_END, Segment { seq: ISS.wrapping_sub(1), ..reset });
+    scene.send(FRONT_END, Segment { seq: ISS.wrapping_add(1002), ..reset });
+    assert!(scene.rules_broken().is_empty(), "outside the window it hits nobody");
+    scene.send(FRONT_END, Segment { seq: ISS.wrapping_add(1001), ..reset });
+    assert_eq!(scene.rules_broken(), ["reset"]);
+    let mut scene = Scene::new(Rules::default());
     scene.send(CLIENT, Segment { rst: true, ..client() });
     scene.send(FRONT_END, reset);
     assert!(scene.rules_broken().is_empty());
@@ -216,7 +222,7 @@ fn a_connection_that_is_over_answers_with_a_reset() {
     scene.send(A, Segment { fin: true, ..at(0, b"abc") });
     scene.send(CLIENT, Segment { fin: true, seq: ISN + 101, ack: Some(ISS.wrapping_add(4)), ..client() });
     scene.send(A, Segment { ack: Some(ISN + 102), ..at(4, b"") });
-    scene.send(A, Segment { rst: true, ..server() });
+    scene.send(A, Segment { rst: true, ..at(3, b"") });
     assert_eq!(scene.rules_broken(), ["reset"], "the client has not acknowledged the FIN");
 }
 
@@ -238,6 +244,17 @@ fn what_no_receiver_would_accept_is_a_violation() {
     scene.raw(A, &frame);
     scene.raw(CLIENT, &frame); // clients are not what is checked
     assert_eq!(scene.rules_broken(), ["checksum", "checksum"]);
+}
+
+#[test]
+fn a_keep_alive_may_carry_any_byte_that_is_acknowledged() {
+    let mut scene = Scene::new(Rules::default());
+    scene.send(A, at(0, b"abcdef"));
+    scene.send(CLIENT, Segment { seq: ISN + 101, ack: Some(ISS.wrapping_add(5)), ..client() });
+    scene.send(A, at(3, b"x"));
+    assert!(scene.rules_broken().is_empty());
+    scene.send(A, at(4, b"x"));
+    assert_eq!(scene.rules_broken(), ["bytes"]);
 }
 
 #[test]

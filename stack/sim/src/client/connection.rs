@@ -4,10 +4,14 @@ use super::answer::Answers;
 use super::{Answer, Close, Reading, Script, Tolerance};
 use crate::host;
 use baton_stack::addr::Endpoint;
-use baton_stack::time::{Instant, earliest};
+use baton_stack::time::{Duration, Instant, earliest};
 use smoltcp::iface::{Context, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
-use smoltcp::time::Duration;
+
+/// How long a server may take to close, where it need not close at all.
+const LINGER: Duration = Duration::from_secs(20);
+/// Between a connection's end and the next one of the same port.
+const PORT_PAUSE: Duration = Duration::from_millis(1);
 
 /// How a connection ended, or that it has not.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,7 +35,12 @@ pub struct Connection {
     local_port: u16,
     server: Endpoint,
     tolerance: Tolerance,
+    /// When it may connect, once that is known.
+    ready_at: Option<Instant>,
     handle: Option<SocketHandle>,
+    /// The socket that had its port before.
+    forebear: Option<SocketHandle>,
+    complete_at: Option<Instant>,
     server_closed: bool,
     outcome: Outcome,
     requested: usize,
@@ -43,13 +52,17 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) const fn new(script: Script, local_port: u16, server: Endpoint, tolerance: Tolerance) -> Self {
+    pub(super) fn new(script: Script, local_port: u16, server: Endpoint, tolerance: Tolerance) -> Self {
+        let ready_at = (!script.same_port).then(|| Instant::ZERO + script.start);
         Self {
+            ready_at,
             script,
             local_port,
             server,
             tolerance,
             handle: None,
+            forebear: None,
+            complete_at: None,
             server_closed: false,
             outcome: Outcome::Running,
             requested: 0,
@@ -91,10 +104,31 @@ impl Connection {
             return None;
         }
         if self.handle.is_none() {
-            return Some(Instant::ZERO + self.script.start);
+            return self.ready_at;
         }
         let later = |at: Instant| (at > now).then_some(at);
-        earliest(later(self.think_until), later(self.read_at))
+        earliest(earliest(later(self.think_until), later(self.read_at)), self.lingers_until())
+    }
+
+    /// When a connection that the server does not close is given up, if that is tolerated.
+    fn lingers_until(&self) -> Option<Instant> {
+        self.complete_at.filter(|_| self.tolerance.lingering).map(|at| at + LINGER)
+    }
+
+    /// Whether nothing of it is left: its port is free.
+    pub(super) fn is_over(&self, sockets: &SocketSet<'static>) -> bool {
+        let closed = |handle| sockets.get::<Socket<'_>>(handle).state() == State::Closed;
+        self.outcome != Outcome::Running && self.handle.is_none_or(closed)
+    }
+
+    /// Tells a connection that waits for its port that `earlier` no longer needs it, and takes the port over.
+    pub(super) fn follow(&mut self, now: Instant, earlier: &mut Self, sockets: &mut SocketSet<'static>) {
+        if self.ready_at.is_some() || !earlier.is_over(sockets) {
+            return;
+        }
+        // A moment later: a reset that the socket still has to send must leave before the socket goes.
+        self.ready_at = Some((now + PORT_PAUSE).max(Instant::ZERO + self.script.start));
+        self.forebear = earlier.handle.take();
     }
 
     /// Does what it can do now. `true` if the socket has something new to do.
@@ -123,15 +157,18 @@ impl Connection {
     }
 
     fn open(&mut self, now: Instant, context: &mut Context, sockets: &mut SocketSet<'static>) -> bool {
-        if now < Instant::ZERO + self.script.start {
+        if self.ready_at.is_none_or(|at| now < at) {
             return false;
+        }
+        if let Some(earlier) = self.forebear.take() {
+            sockets.remove(earlier);
         }
         let buffer = |len: usize| SocketBuffer::new(vec![0; len]);
         let mut socket = Socket::new(buffer(self.script.receive_buffer), buffer(self.script.send_buffer));
         socket.set_nagle_enabled(false);
-        socket.set_ack_delay(self.script.delayed_ack.then(|| Duration::from_millis(10)));
+        socket.set_ack_delay(self.script.delayed_ack.then(|| smoltcp::time::Duration::from_millis(10)));
         // So that a client whose server has died without a word finds out.
-        socket.set_keep_alive(Some(Duration::from_secs(5)));
+        socket.set_keep_alive(Some(smoltcp::time::Duration::from_secs(5)));
         if self.script.timestamps {
             socket.set_tsval_generator(Some(host::tsval));
         }
@@ -194,8 +231,11 @@ impl Connection {
     fn settle(&mut self, now: Instant, socket: &mut Socket<'_>) -> bool {
         let unread = socket.recv_queue() > 0;
         let complete = self.answers.done().len() == self.script.requests.len();
-        if complete && self.tolerance.lingering {
-            socket.close();
+        if complete && self.complete_at.is_none() {
+            self.complete_at = Some(now);
+        }
+        if self.lingers_until().is_some_and(|end| now >= end) {
+            socket.abort();
             self.outcome = Outcome::Finished;
             return true;
         }

@@ -46,11 +46,12 @@ impl Client {
     #[must_use]
     pub fn new(settings: ClientSettings) -> Self {
         let ClientSettings { mac, address, server, tolerance, seed, scripts } = settings;
-        let connections = scripts
-            .into_iter()
-            .zip(LOCAL_PORT_FIRST..)
-            .map(|(script, port)| Connection::new(script, port, server, tolerance))
-            .collect();
+        let mut connections: Vec<Connection> = Vec::with_capacity(scripts.len());
+        for (script, port) in scripts.into_iter().zip(LOCAL_PORT_FIRST..) {
+            let port = connections.last().filter(|_| script.same_port).map_or(port, Connection::local_port);
+            let first = Script { same_port: script.same_port && !connections.is_empty(), ..script };
+            connections.push(Connection::new(first, port, server, tolerance));
+        }
         Self { host: Host::new(mac, &[address], seed), connections, turn_at: Some(Instant::ZERO) }
     }
 
@@ -80,8 +81,13 @@ impl Node for Client {
         let connections = &mut self.connections;
         self.host.run(now, tx, |context, sockets| {
             let mut any = false;
-            for connection in connections.iter_mut() {
-                any |= connection.advance(now, context, sockets);
+            for index in 0..connections.len() {
+                if let [.., earlier, connection] = &mut connections[..=index]
+                    && connection.script().same_port
+                {
+                    connection.follow(now, earlier, sockets);
+                }
+                any |= connections[index].advance(now, context, sockets);
             }
             any
         });

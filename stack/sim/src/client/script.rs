@@ -9,6 +9,8 @@ use std::fmt::Write as _;
 pub struct Script {
     /// When it connects, from the beginning of the world.
     pub start: Duration,
+    /// Whether it waits for this client's connection before it to be over, and takes its port: the same flow again.
+    pub same_port: bool,
     /// What it asks for, in this order.
     pub requests: Vec<Request>,
     /// How many requests may be unanswered at once; one is no pipelining.
@@ -33,6 +35,7 @@ impl Default for Script {
     fn default() -> Self {
         Self {
             start: Duration::ZERO,
+            same_port: false,
             requests: Vec::new(),
             depth: 1,
             think: Duration::ZERO,
