@@ -105,6 +105,8 @@ struct Stage {
 #[derive(Debug)]
 struct Audience {
     checks: Checks,
+    /// The rules that hold once something has befallen a node.
+    excuses: Rules,
     trunk: Port,
     pcap: Option<Pcap>,
     /// Names of the devices, if someone wants to read what happens; switches have none.
@@ -128,6 +130,9 @@ impl Observer for Audience {
     }
 
     fn acted(&mut self, at: Instant, action: &Action) {
+        if matches!(action, Action::Crash(_) | Action::Pause(_) | Action::Partition(_, true)) {
+            self.checks.change_rules(self.excuses);
+        }
         if self.names.is_some() {
             println!("{} {action:?}", Moment(at));
         }
@@ -159,6 +164,7 @@ impl Stage {
         let troubled = scenario.has_troubles();
         let audience = Audience {
             checks: Checks::new(Roles::at(plan.vip), Rules::default()),
+            excuses: Rules { resets: true, silent_takeover: true, any_window: is_reference },
             trunk: Port { device: DeviceId(0), port: 0 },
             pcap: recorders.pcap,
             names: recorders.verbose.then(Vec::new),
@@ -190,7 +196,7 @@ impl Stage {
             roles.strangers.insert(Place::noise().address);
             add_noise(&mut world, scenario, &plan, every, outside);
         }
-        let rules = Rules { resets: troubled, silent_takeover: troubled, any_window: is_reference };
+        let rules = Rules { any_window: is_reference, ..Rules::default() };
         world.observer_mut().checks = Checks::new(roles, rules);
         schedule(&mut world, scenario, &members, &cables, trunk_cable);
         let mut stage = Self { world, members, clients };

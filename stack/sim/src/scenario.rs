@@ -3,7 +3,7 @@
 use crate::client::{Close, Reading, Request, RequestKind, Script};
 use crate::dice::{Dice, PPM, Seed};
 use crate::link::LinkSettings;
-use crate::world::{Clock, NodeSettings};
+use crate::world::{Clock, NodeSettings, TX_ROOM};
 use baton_stack::time::Duration;
 
 /// What befalls a back-end, counted from one.
@@ -203,8 +203,14 @@ fn node(dice: &mut Dice, severity: Severity) -> NodeSettings {
     let skew_ppm = i32::try_from(dice.below(401)).unwrap_or(0) - 200;
     let stall_ppm = rate(dice, 500);
     let stall_by = Duration::from_micros(dice.between(1, 5_000));
-    let stall_ppm = if severity > Severity::Clean { stall_ppm } else { 0 };
-    NodeSettings { clock: Clock { offset, skew_ppm }, stall_ppm, stall_by }
+    let scarce = dice.chance(PPM / 4);
+    let tx_room = if scarce { dice.size(2, 32) } else { TX_ROOM };
+    let clock = Clock { offset, skew_ppm };
+    if severity > Severity::Clean {
+        NodeSettings { clock, stall_ppm, stall_by, tx_room }
+    } else {
+        NodeSettings { clock, ..NodeSettings::default() }
+    }
 }
 
 fn draw_clients(seed: Seed, back_ends: usize, wishes: &Wishes) -> Vec<Vec<Script>> {
@@ -334,7 +340,9 @@ mod tests {
             let clean = with(Severity::Clean);
             assert_eq!(clean.uplink, clean.uplink.healed());
             assert_eq!(clean.cluster_link, clean.cluster_link.healed());
-            assert!(!clean.has_troubles() && clean.nodes.iter().all(|node| node.stall_ppm == 0));
+            assert!(
+                !clean.has_troubles() && clean.nodes.iter().all(|node| node.stall_ppm == 0 && node.tx_room == TX_ROOM)
+            );
             assert!(!with(Severity::Links).has_troubles());
             let nodes = with(Severity::Nodes);
             assert!(nodes.has_troubles());

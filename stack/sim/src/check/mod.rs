@@ -152,6 +152,11 @@ impl Checks {
         }
     }
 
+    /// From now on `rules` hold: something has happened that excuses more.
+    pub const fn change_rules(&mut self, rules: Rules) {
+        self.rules = rules;
+    }
+
     /// A device puts a frame on its port.
     pub fn sent(&mut self, at: Instant, from: DeviceId, frame: &SimFrame) {
         let is_node = self.roles.nodes.contains(&from);

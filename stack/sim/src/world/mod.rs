@@ -402,7 +402,7 @@ impl<O: Observer> World<O> {
         let Some(node) = slot.node.as_deref_mut() else { return };
         slot.counters.turns += 1;
         let own = slot.settings.clock.read(now);
-        let mut outbox = Outbox::new(TX_ROOM);
+        let mut outbox = Outbox::new(slot.settings.tx_room);
         let burst = slot.inbox.len().min(RX_BURST);
         for (port, mut frame) in slot.inbox.drain(..burst) {
             let to = Port { device, port: port.0 };

@@ -14,11 +14,11 @@ pub type Maker = Box<dyn FnMut(u32) -> Box<dyn SimNode>>;
 pub const RX_RING: usize = 1024;
 /// Frames that a node takes in one turn.
 pub const RX_BURST: usize = 32;
-/// New frames that a node may write in one turn.
+/// New frames that a node may write in one turn, if its settings do not say otherwise.
 pub const TX_ROOM: usize = 512;
 
 /// What a node's processor does besides running it.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NodeSettings {
     /// How its clock runs.
     pub clock: Clock,
@@ -27,6 +27,14 @@ pub struct NodeSettings {
     pub stall_ppm: u32,
     /// How late at most.
     pub stall_by: Duration,
+    /// New frames that it may write in one turn; then it is told that no buffer is left.
+    pub tx_room: usize,
+}
+
+impl Default for NodeSettings {
+    fn default() -> Self {
+        Self { clock: Clock::default(), stall_ppm: 0, stall_by: Duration::ZERO, tx_room: TX_ROOM }
+    }
 }
 
 /// What has happened to a node's frames besides being handled.

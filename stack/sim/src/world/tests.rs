@@ -41,7 +41,10 @@ impl Node for Echo {
                 out.copy_from_slice(&bytes);
                 bytes.len()
             });
-            assert!(written);
+            if !written {
+                self.pending.push_front((now, port, bytes));
+                return;
+            }
         }
     }
 
@@ -208,6 +211,16 @@ fn a_cut_link_carries_nothing_until_it_is_whole_again() {
     world.push(at(1000), What::Arrive(b, SimFrame::new(&[1; 60])));
     world.run_until(at(1055));
     assert_eq!(times(&world, a.device).last(), Some(&1050));
+}
+
+#[test]
+fn a_node_without_room_to_write_gets_another_turn() {
+    let (mut world, a, b, _) = pair(Duration::ZERO, NodeSettings { tx_room: 2, ..NodeSettings::default() });
+    for _ in 0..5 {
+        world.push(at(100), What::Arrive(b, SimFrame::new(&[1; 60])));
+    }
+    world.run_until(at(115));
+    assert_eq!(times(&world, a.device), [110, 110, 111, 111, 112]);
 }
 
 #[test]
