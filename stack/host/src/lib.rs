@@ -13,6 +13,13 @@ pub mod cli;
 pub mod files;
 pub mod log;
 mod metrics;
+mod program;
+mod shell;
 pub mod signals;
+mod source;
+mod start;
 
+pub use admin::{AdminSource, Unavailable};
 pub use metrics::{CONTENT_TYPE, Metrics};
+pub use program::{EXIT_FAILED, EXIT_INVALID, EXIT_OK, Program, Start, execute, main_in};
+pub use shell::{Control, PortNumbers, Remote, Shell, ShellNumbers};

@@ -14,23 +14,21 @@ pub enum LogError {
     /// The environment variable holds no level.
     #[error("{LEVEL_VARIABLE}={0:?} is neither a level (error, warn, info, debug, trace) nor a list of directives")]
     BadLevel(String),
-    /// The process logs already.
-    #[error("logging was already set up")]
-    Twice,
 }
 
-/// Sends the process's events to standard error as `log` says. Once per process.
+/// Sends the process's events to standard error as `log` says. A process that logs already, in its own way, goes on with that.
 ///
 /// # Errors
-/// An unreadable [`LEVEL_VARIABLE`], or a second call.
+/// An unreadable [`LEVEL_VARIABLE`].
 pub fn start(log: &Log) -> Result<(), LogError> {
     let filter = filter(log, std::env::var(LEVEL_VARIABLE).ok())?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let started = match log.format {
+    // The only error is that a subscriber is there already.
+    let _ = match log.format {
         LogFormat::Human => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
-    started.map_err(|_| LogError::Twice)
+    Ok(())
 }
 
 fn filter(log: &Log, variable: Option<String>) -> Result<EnvFilter, LogError> {

@@ -23,7 +23,8 @@ use std::fmt;
 /// The content type of [`Metrics::to_text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The numbers of one scrape.
+/// The numbers of one scrape. A metric that is given twice, say by the shell and by the node, is written once: rows with the same labels
+/// add up.
 #[derive(Clone, Default, Debug)]
 pub struct Metrics {
     families: Vec<Family>,
@@ -53,6 +54,17 @@ enum Kind {
 enum Number {
     Count(u64),
     Level(f64),
+}
+
+impl Number {
+    fn plus(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Count(a), Self::Count(b)) => Self::Count(a.saturating_add(b)),
+            (Self::Level(a), Self::Level(b)) => Self::Level(a + b),
+            // One name is of one kind; if it is not, the later number stands.
+            (Self::Count(_), Self::Level(_)) | (Self::Level(_), Self::Count(_)) => other,
+        }
+    }
 }
 
 impl Metrics {
@@ -118,11 +130,19 @@ impl Metrics {
         rows: impl IntoIterator<Item = ([V; N], Number)>,
     ) {
         debug_assert!(name.starts_with("baton_"), "{name}: a metric's name begins with baton_");
-        let row = |(values, value): ([V; N], Number)| Row {
-            labels: labels.into_iter().zip(values.map(Into::into)).collect(),
-            value,
-        };
-        self.families.push(Family { name, help, kind, rows: rows.into_iter().map(row).collect() });
+        let at = self.families.iter().position(|family| family.name == name).unwrap_or_else(|| {
+            self.families.push(Family { name, help, kind, rows: Vec::new() });
+            self.families.len() - 1
+        });
+        let family = &mut self.families[at].rows;
+        let known = family.len();
+        for (values, value) in rows {
+            let labels: Vec<_> = labels.into_iter().zip(values.map(Into::into)).collect();
+            match family[..known].iter_mut().find(|row| row.labels == labels) {
+                Some(row) => row.value = row.value.plus(value),
+                None => family.push(Row { labels, value }),
+            }
+        }
     }
 }
 
@@ -185,6 +205,24 @@ mod tests {
         assert!(text.contains("baton_drops_total{reason=\"bad_checksum\"} 2\n"), "{text}");
         assert!(text.contains("baton_drops_total{reason=\"unknown_flow\"} 0\n"), "{text}");
         assert_eq!(text.matches("baton_drops_total{").count(), DropReason::ALL.len());
+    }
+
+    #[test]
+    fn what_two_sides_count_adds_up() {
+        let mut metrics = Metrics::default();
+        for reason in [DropReason::TransmitFull, DropReason::BadChecksum] {
+            let mut drops = DropCounters::default();
+            drops.count(reason);
+            drops.count(DropReason::Truncated);
+            metrics.drops(&drops);
+        }
+        metrics.counters("baton_x_total", "X", ["core"], [(["0"], 1)]);
+        metrics.counters("baton_x_total", "X", ["core"], [(["1"], 2)]);
+        let text = metrics.to_text();
+        for line in ["transmit_full\"} 1", "bad_checksum\"} 1", "truncated\"} 2", "core=\"0\"} 1", "core=\"1\"} 2"] {
+            assert!(text.contains(line), "{line:?} is not in\n{text}");
+        }
+        assert_eq!(text.matches("# TYPE").count(), 2);
     }
 
     #[test]

@@ -1,0 +1,72 @@
+//! The start of a node, its run and its end, the same for both programs.
+
+use crate::admin::{self, AdminServer};
+use crate::boot;
+use crate::files;
+use crate::log;
+use crate::program::{Failure, Program, Start, load};
+use crate::shell::{Control, Shell};
+use crate::signals::SignalWatch;
+use crate::source::{Identity, WholeSource};
+use anyhow::Context;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tracing::info;
+
+/// Runs the node of the configuration in `path` in shell `S` until it is told to stop. `arguments` are EAL's from the command line.
+///
+/// The calling thread becomes the poll loop; admin listener and signals have threads of their own.
+pub(crate) fn run<P, S>(path: &Path, arguments: Vec<String>) -> Result<(), Failure>
+where
+    P: Program + 'static,
+    S: Shell<P::Node>,
+{
+    let (config, secret) = load::<P>(path)?;
+    let common = P::common(&config);
+    log::start(&common.log).map_err(|error| Failure::Invalid(error.into()))?;
+    info!(program = P::NAME, version = P::VERSION, config = %path.display(), "{}", P::summary(&config));
+
+    let eal: Vec<String> = common.eal.iter().cloned().chain(arguments).collect();
+    let shell = S::open(&eal, common).map_err(Failure::Failed)?;
+    for line in shell.capabilities().lines() {
+        info!("{line}");
+    }
+    let macs = shell.macs();
+    let boot = boot::take().map_err(failed)?;
+    let seed = files::random_seed().map_err(failed)?;
+    let start = Start { config: &config, config_path: path, secret: &secret, macs: &macs, boot, seed };
+    let node = P::node(&start).context("cannot build the node").map_err(Failure::Failed)?;
+    // The node has what it needs of it; the copy here is wiped.
+    drop(secret);
+
+    let remote = shell.remote();
+    let stopping = Arc::new(AtomicBool::new(false));
+    let signals = {
+        let (remote, stopping) = (Arc::clone(&remote), Arc::clone(&stopping));
+        let on_stop = move |request| {
+            stopping.store(true, Ordering::Relaxed);
+            remote.stop(request);
+        };
+        SignalWatch::start(on_stop).context("cannot watch for signals").map_err(Failure::Failed)?
+    };
+    let control = Control::new(Arc::clone(&remote));
+    let identity = Identity::new::<P>(common, &macs, boot);
+    let source = WholeSource::<P> { remote, node: P::source(control.clone()), identity, stopping };
+    let router = admin::router(Arc::new(source)).merge(P::routes(control));
+    let listen = common.admin.listen;
+    let cannot_listen = || format!("cannot listen on admin.listen, {listen}");
+    let admin = AdminServer::start(listen, router).with_context(cannot_listen).map_err(Failure::Failed)?;
+
+    info!(admin = %admin.address(), boot, "running");
+    let ended = shell.run(node).context("the poll loop failed").map_err(Failure::Failed);
+    drop(admin);
+    drop(signals);
+    ended?;
+    info!("stopped");
+    Ok(())
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+    Failure::Failed(error.into())
+}
