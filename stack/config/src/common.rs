@@ -115,7 +115,7 @@ table! {
         /// The greatest receive window: request bytes that a connection holds unread.
         "recv_buffer_bytes" => recv_buffer_bytes: u32 = 65_536, int(4_096, 1_048_576, "bytes");
         /// The most response bytes of a connection that are sent and not yet acknowledged.
-        "in_flight_bytes_max" => in_flight_bytes_max: u32 = 524_288, int(16_384, 16_777_216, "bytes");
+        "in_flight_bytes_max" => in_flight_bytes_max: u32 = 524_288, int(16_384, 2_097_152, "bytes");
         /// The congestion control algorithm of new connections.
         "congestion" => congestion: Congestion = Congestion::Cubic, text("\"cubic\" or \"newreno\"");
     }
@@ -153,7 +153,7 @@ table! {
         /// Requests of one connection that are read ahead of the response being sent.
         "pipeline_depth" => pipeline_depth: u16 = 32, int(1, 1_024, "requests");
         /// The image of a connection, in all its parts.
-        "image_bytes" => image_bytes: u32 = 1_048_576, int(65_536, 33_554_432, "bytes");
+        "image_bytes" => image_bytes: u32 = 1_048_576, int(65_536, 2_097_152, "bytes");
         /// What a node remembers of connections that it moved or closed.
         "records" => records: u32 = 262_144, int(1_024, 67_108_864, "records");
     }

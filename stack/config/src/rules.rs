@@ -1,6 +1,6 @@
 //! Rules that span several keys of the tables both node types have.
 
-use crate::common::{Cluster, Common, Limits, PORTS_MAX, Port, Tcp};
+use crate::common::{Cluster, Common, Limits, Port, Tcp};
 use crate::read::Checker;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -39,8 +39,7 @@ impl Common {
         } else if let Some(at) = self.ports.iter().position(|port| port.address.addr() == address) {
             checker.refuse(path, format!("{address} is this node's own address, port[{at}].address"));
         } else if let Some(at) = self.port_to(address) {
-            if let Some(problem) = network_edge_problem(IpNet::new_assert(address, self.ports[at].address.prefix_len()))
-            {
+            if let Some(problem) = network_edge_problem(self.ports[at].address, address) {
                 checker.refuse(path, format!("{address} {problem}"));
             }
         } else {
@@ -66,11 +65,10 @@ impl Cluster {
 }
 
 fn check_ports(ports: &[Port], checker: &mut Checker<'_>) {
-    debug_assert!(ports.len() <= PORTS_MAX, "the reader limits the ports");
     for (n, port) in ports.iter().enumerate() {
         let path = format!("port[{n}].address");
         let address = port.address.addr();
-        if let Some(problem) = host_address_problem(address).or_else(|| network_edge_problem(port.address)) {
+        if let Some(problem) = host_address_problem(address).or_else(|| network_edge_problem(port.address, address)) {
             checker.refuse(&path, format!("{} {problem}", port.address));
         }
         if let Some(gateway) = port.gateway {
@@ -168,13 +166,13 @@ pub fn host_address_problem(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// Whether the host address in `net` is in truth the network's first or last, which no host may have (/31 and /32 have none such).
-fn network_edge_problem(net: IpNet) -> Option<&'static str> {
-    if net.max_prefix_len() - net.prefix_len() < 2 {
+/// Why no host in `network` may have `address`: it is the network's first or last. A /31 or /32 has none such.
+fn network_edge_problem(network: IpNet, address: IpAddr) -> Option<&'static str> {
+    if network.max_prefix_len() - network.prefix_len() < 2 {
         None
-    } else if net.addr() == net.network() {
+    } else if address == network.network() {
         Some("is the address of the network itself, not of a host in it")
-    } else if net.addr() == net.broadcast() {
+    } else if address == network.broadcast() {
         Some("is the broadcast address of its network")
     } else {
         None
