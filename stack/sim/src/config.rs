@@ -1,0 +1,107 @@
+//! The configuration files of a simulated cluster's nodes: the same format, read by the same parsers, as the programs'.
+
+use crate::plan::{CLUSTER_PORT, PREFIX_LEN, Place, Plan};
+use baton_backend::config::BackendConfig;
+use baton_config::ConfigError;
+use baton_frontend::config::FrontendConfig;
+use baton_stack::time::Duration;
+use std::fmt::Write;
+
+/// Settings that a scenario may vary. Small, so that what they bound happens within a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tuning {
+    /// How long a node may speak after the front-end's last answer.
+    pub lease: Duration,
+    /// How often a lease is renewed.
+    pub heartbeat: Duration,
+    /// How much longer the front-end waits.
+    pub lease_margin: Duration,
+    /// How long a closed connection is remembered.
+    pub time_wait: Duration,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_millis(1_500),
+            heartbeat: Duration::from_millis(300),
+            lease_margin: Duration::from_millis(300),
+            time_wait: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The front-end's configuration.
+///
+/// # Errors
+/// When the front-end would refuse it.
+pub fn front_end(plan: &Plan, tuning: &Tuning) -> Result<FrontendConfig, ConfigError> {
+    baton_frontend::config::parse("fe1.toml", &front_end_text(plan, tuning))
+}
+
+/// A back-end's configuration.
+///
+/// # Errors
+/// When the back-end would refuse it.
+pub fn back_end(plan: &Plan, place: &Place, tuning: &Tuning) -> Result<BackendConfig, ConfigError> {
+    let text = format!(
+        "{}[[frontend]]\nname = \"{}\"\naddress = \"{}\"\n[serve]\nprobe = true\nidentify = true\n",
+        common(place, "", tuning),
+        plan.front_end.name,
+        plan.front_end.address,
+    );
+    baton_backend::config::parse(&format!("{}.toml", place.name), &text)
+}
+
+fn front_end_text(plan: &Plan, tuning: &Tuning) -> String {
+    let mut text = common(&plan.front_end, "id = 1\n", tuning);
+    // Writing to a String does not fail.
+    let _ = write!(text, "[[listener]]\naddress = \"{}\"\nport = {}\n", plan.vip.addr, plan.vip.port);
+    for Place { name, address, .. } in &plan.back_ends {
+        let _ = write!(text, "[[backend]]\nname = \"{name}\"\naddress = \"{address}\"\n");
+        let _ = write!(text, "[[route]]\npath_prefix = \"/{name}/\"\nstrip_prefix = true\nbackends = [\"{name}\"]\n");
+    }
+    let names: Vec<_> = plan.back_ends.iter().map(|place| format!("\"{}\"", place.name)).collect();
+    let _ = write!(text, "[[route]]\nbackends = [{}]\n", names.join(", "));
+    text
+}
+
+fn common(place: &Place, id: &str, tuning: &Tuning) -> String {
+    let Place { name, address, .. } = place;
+    format!(
+        "[node]\nname = \"{name}\"\n{id}\
+         [cluster]\nsecret_file = \"cluster.key\"\nudp_port = {CLUSTER_PORT}\n\
+         lease_ms = {}\nheartbeat_ms = {}\nlease_margin_ms = {}\n\
+         [tcp]\ntime_wait_ms = {}\n\
+         [[port]]\ndevice = \"sim\"\naddress = \"{address}/{PREFIX_LEN}\"\n",
+        tuning.lease.as_millis(),
+        tuning.heartbeat.as_millis(),
+        tuning.lease_margin.as_millis(),
+        tuning.time_wait.as_millis(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dice::Seed;
+    use crate::plan::BACK_ENDS_MAX;
+
+    #[test]
+    fn every_node_accepts_its_configuration() {
+        for count in [1, 2, BACK_ENDS_MAX] {
+            let plan = Plan::new(Seed(1), count);
+            let tuning = Tuning { lease: Duration::from_millis(700), ..Tuning::default() };
+            let front_end = front_end(&plan, &tuning).unwrap();
+            assert_eq!(front_end.backends.len(), count);
+            assert_eq!(front_end.routes.len(), count + 1);
+            assert_eq!(front_end.common.cluster.lease, tuning.lease);
+            for place in &plan.back_ends {
+                let back_end = back_end(&plan, place, &tuning).unwrap();
+                assert_eq!(back_end.common.node.name.as_str(), place.name);
+                assert_eq!(back_end.common.tcp.time_wait, tuning.time_wait);
+                assert!(back_end.serve.probe && back_end.serve.identify);
+            }
+        }
+    }
+}
