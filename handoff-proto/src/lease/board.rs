@@ -12,6 +12,9 @@ use crate::codec::{List, Wire};
 use crate::message::{DrainState, Join, LEASE_PEERS_MAX, Lease, LeaseReq, LoadReport, NodeName, Outbox, PeerEntry};
 use crate::names::{Boot, Generation, NodeId};
 
+/// About the length of a [`PeerEntry`] with a short name.
+const PEER_ENTRY_BYTES: usize = 48;
+
 /// A node as the front-end's configuration has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeConfig {
@@ -83,7 +86,6 @@ pub struct LeaseBoard {
     /// No node's time is over before this.
     check_at: Option<Instant>,
     events: VecDeque<BoardEvent>,
-    scratch: Vec<u8>,
 }
 
 impl LeaseBoard {
@@ -113,7 +115,6 @@ impl LeaseBoard {
             route_version: 0,
             check_at: None,
             events: VecDeque::new(),
-            scratch: Vec::new(),
         }
     }
 
@@ -269,7 +270,7 @@ impl LeaseBoard {
         let Some(status) = self.status(node).cloned() else { return };
         self.check_at = earliest(self.check_at, self.deadline(&status));
         let peers_total = u16::try_from(self.nodes.len()).unwrap_or(u16::MAX);
-        let mut lease = Lease {
+        let lease = Lease {
             number,
             boot: status.boot,
             g: status.g,
@@ -286,18 +287,19 @@ impl LeaseBoard {
             out.send(node, &lease.into());
             return;
         }
+        let mut scratch = Vec::with_capacity(LEASE_PEERS_MAX * PEER_ENTRY_BYTES);
         for (piece, nodes) in self.nodes.chunks(LEASE_PEERS_MAX).enumerate() {
             let first = piece * LEASE_PEERS_MAX;
-            self.scratch.clear();
+            scratch.clear();
             for (offset, status) in nodes.iter().enumerate() {
                 if let Some(entry) = status.entry(id_of(first + offset)) {
-                    entry.put(&mut self.scratch);
+                    entry.put(&mut scratch);
                 }
             }
-            lease.peers_first = u16::try_from(first).unwrap_or(u16::MAX);
             let count = u16::try_from(nodes.len()).unwrap_or(0);
-            lease.peers = List::from_encoded(count, &self.scratch).unwrap_or(List::EMPTY);
-            out.send(node, &lease.into());
+            let peers = List::from_encoded(count, &scratch).unwrap_or(List::EMPTY);
+            let peers_first = u16::try_from(first).unwrap_or(u16::MAX);
+            out.send(node, &Lease { peers_first, peers, ..lease }.into());
         }
     }
 }
