@@ -62,6 +62,14 @@ impl<S: Service> Server<S> {
     /// The store has no room even for an error response: reset the connection.
     pub fn begin(&mut self, request: &Request<'_>, terms: Terms) -> Result<Exchange, StoreFull> {
         let prepared = self.service.prepare(request);
+        self.answer(request, terms, prepared)
+    }
+
+    /// As [`Server::begin`], with an answer that is not the service's: the node refuses the request in its place.
+    ///
+    /// # Errors
+    /// The store has no room even for an error response: reset the connection.
+    pub fn answer(&mut self, request: &Request<'_>, terms: Terms, prepared: Prepared) -> Result<Exchange, StoreFull> {
         let mut facts = HeadFacts::of(request, terms.epoch, request.head().keep_alive && terms.keep_alive);
         let takes_body = match &prepared {
             Prepared::Response(response) => response.takes_request_body && facts.with(response).sends_body(),

@@ -229,6 +229,17 @@ fn refusals() {
 }
 
 #[test]
+fn the_node_answers_in_place_of_the_service() {
+    let mut server = server(Fixed(hello));
+    let refusal = Response::text(Status::SERVICE_UNAVAILABLE, "be2 is down").with_header("retry-after", "1");
+    let mut exchange = with_request(&GET, |request| server.answer(request, TERMS, refusal.into())).unwrap();
+    let mut client = Client::default();
+    client.drain(&mut exchange, &mut server.store, u64::MAX);
+    assert!(client.wire.starts_with(b"HTTP/1.1 503 ") && client.wire.ends_with(b"\r\n\r\nbe2 is down\n"));
+    assert!(exchange.is_complete() && exchange.keep_alive(), "the connection lives on");
+}
+
+#[test]
 fn a_full_store() {
     // Room for a head, not for the body.
     let make: fn() -> Response = || Response::new(Status::OK, Bytes::from(vec![0; 2_000]));
