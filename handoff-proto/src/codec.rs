@@ -272,10 +272,10 @@ impl<T> fmt::Debug for List<'_, T> {
 
 /// A plain enum whose variants travel as one byte each.
 macro_rules! wire_enum {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])+ $variant:ident = $value:literal,)+ }) => {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$doc:meta])+ $variant:ident = $value:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        pub enum $name {
+        $vis enum $name {
             $($(#[$doc])+ $variant,)+
         }
 
@@ -301,11 +301,11 @@ macro_rules! wire_enum {
 
 /// A struct whose fields travel in the order in which they stand.
 macro_rules! wire_struct {
-    ($(#[$meta:meta])* $name:ident $(<$life:lifetime>)? { $($(#[$doc:meta])+ $field:ident: $ty:ty,)+ }) => {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident $(<$life:lifetime>)? { $($(#[$doc:meta])+ $field:ident: $ty:ty,)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-        pub struct $name $(<$life>)? {
-            $($(#[$doc])+ pub $field: $ty,)+
+        $vis struct $name $(<$life>)? {
+            $($(#[$doc])+ $vis $field: $ty,)+
         }
 
         wire_struct!(@wire $name [$($life)?] $($field),+);

@@ -45,7 +45,8 @@ impl Formers {
     /// order unpredictable for clients.
     #[must_use]
     pub fn new(limit: usize, seed: u64) -> Self {
-        let by_flow = HashMap::with_hasher(RandomState::with_seeds(seed, !seed, seed.rotate_left(17), 0x0062_6174_6f6e));
+        let by_flow =
+            HashMap::with_hasher(RandomState::with_seeds(seed, !seed, seed.rotate_left(17), 0x0062_6174_6f6e));
         Self { limit: limit.max(1), by_connection: BTreeMap::new(), by_flow, due: BTreeSet::new() }
     }
 

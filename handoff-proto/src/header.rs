@@ -30,7 +30,7 @@ pub const HEADER_BYTES: usize = 28;
 
 wire_enum! {
     /// What follows a [`Header`].
-    DatagramKind {
+    pub enum DatagramKind {
         /// HELLO or HELLO-ACK, authenticated and not encrypted.
         Hello = 1,
         /// Messages, sealed.
@@ -163,9 +163,7 @@ mod tests {
             counter: 9,
         };
         let bytes = header.encode();
-        let drawn = [
-            0xba, 0x70, 1, 2, 1, 2, 3, 4, 0, 0, 0, 5, 6, 7, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 9,
-        ];
+        let drawn = [0xba, 0x70, 1, 2, 1, 2, 3, 4, 0, 0, 0, 5, 6, 7, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 9];
         assert_eq!(bytes, drawn);
         assert_eq!(Header::take(&mut Reader::new(&bytes)), Some(header));
         for len in 0..HEADER_BYTES {

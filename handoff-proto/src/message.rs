@@ -31,7 +31,7 @@ pub const MESSAGE_HEADER_BYTES: usize = 4;
 /// The most bytes that a [`RequestKey`] takes of a request's method, host and target together; longer targets are cut.
 pub const KEY_BYTES_MAX: usize = 768;
 /// The most nodes in one LEASE; a longer list comes in several.
-pub const LEASE_PEERS_MAX: usize = 12;
+pub const LEASE_PEERS_MAX: usize = 11;
 /// The most claims in one FENCED; a longer list comes in several.
 pub const FENCED_CLAIMS_MAX: usize = 40;
 /// The most parts of an image that one PART-ACK acknowledges beyond those without a gap.
@@ -169,7 +169,7 @@ messages! {
 
 wire_struct! {
     /// N -> F. Repeated until LEASE.
-    Join {
+    pub struct Join {
         /// Numbers the requests of this holder; shared with [`LeaseReq`].
         number: u32,
         /// The life of the process.
@@ -181,7 +181,7 @@ wire_struct! {
 
 wire_struct! {
     /// N -> F, each heartbeat. Answered by LEASE.
-    LeaseReq {
+    pub struct LeaseReq {
         /// Numbers the requests of this holder.
         number: u32,
         /// The life of the process.
@@ -199,7 +199,7 @@ wire_struct! {
 
 wire_struct! {
     /// What a node has to do.
-    LoadReport {
+    pub struct LoadReport {
         /// Connections that it owns.
         connections: u32,
         /// Requests that it has answered since it started.
@@ -213,7 +213,7 @@ wire_struct! {
 
 wire_struct! {
     /// F -> N. Several with one number carry a long node list.
-    Lease<'a> {
+    pub struct Lease<'a> {
         /// The request that it answers.
         number: u32,
         /// The life of the process that it is for.
@@ -241,7 +241,7 @@ wire_struct! {
 
 wire_struct! {
     /// A node, as a front-end tells another.
-    PeerEntry<'a> {
+    pub struct PeerEntry<'a> {
         /// The number under which messages name it.
         id: NodeId,
         /// Its generation; [`Generation::NONE`] if it is down.
@@ -287,7 +287,7 @@ impl<'a> Wire<'a> for NodeName<'a> {
 
 wire_enum! {
     /// What a node is to do with its connections.
-    DrainState {
+    pub enum DrainState {
         /// Serve them and take more.
         Serving = 0,
         /// Serve them, take no more, give them away as requests allow.
@@ -299,7 +299,7 @@ wire_enum! {
 
 wire_struct! {
     /// Owner -> F. Answered by STAY, GRANT, FORWARD or REJECT with the same `n`; repeated until then.
-    Ask<'a> {
+    pub struct Ask<'a> {
         /// The connection.
         c: ConnId,
         /// The owner's epoch.
@@ -371,7 +371,7 @@ impl<'a> Wire<'a> for RequestKey<'a> {
 
 wire_struct! {
     /// F -> owner.
-    Stay {
+    pub struct Stay {
         /// The connection.
         c: ConnId,
         /// The owner's epoch.
@@ -385,7 +385,7 @@ wire_struct! {
 
 wire_struct! {
     /// F -> owner. The same for a repeated ASK until `tried` passes it (R7).
-    Grant {
+    pub struct Grant {
         /// The connection.
         c: ConnId,
         /// The owner's epoch.
@@ -405,7 +405,7 @@ wire_struct! {
 
 wire_struct! {
     /// F -> owner.
-    Forward {
+    pub struct Forward {
         /// The connection.
         c: ConnId,
         /// The owner's epoch.
@@ -421,7 +421,7 @@ wire_struct! {
 
 wire_struct! {
     /// F -> owner.
-    Reject {
+    pub struct Reject {
         /// The connection.
         c: ConnId,
         /// The owner's epoch.
@@ -439,7 +439,7 @@ wire_struct! {
 
 wire_struct! {
     /// Owner or F -> recipient. Never repeated: a hint.
-    Prefetch<'a> {
+    pub struct Prefetch<'a> {
         /// The connection.
         c: ConnId,
         /// The epoch under which it may come.
@@ -455,7 +455,7 @@ wire_struct! {
 
 wire_struct! {
     /// D -> R. Answered part by part with PART-ACK (an image of one part is not), as a whole with INSTALLED or REFUSED.
-    Handoff<'a> {
+    pub struct Handoff<'a> {
         /// The connection.
         c: ConnId,
         /// The donor's epoch.
@@ -480,7 +480,7 @@ pub const HANDOFF_OVERHEAD: usize = MESSAGE_HEADER_BYTES + 8 + 4 + 4 + 8 + 4 + 2
 
 wire_struct! {
     /// R -> D. Selective.
-    PartAck {
+    pub struct PartAck {
         /// The connection.
         c: ConnId,
         /// The epoch of the attempt.
@@ -496,7 +496,7 @@ wire_struct! {
 
 wire_struct! {
     /// R -> F until ROUTED, R -> D until DONE. Kept by R, also after moving on or closing, until both (R9).
-    Installed {
+    pub struct Installed {
         /// The connection.
         c: ConnId,
         /// The owner's epoch.
@@ -508,7 +508,7 @@ wire_struct! {
 
 wire_struct! {
     /// F -> R.
-    Routed {
+    pub struct Routed {
         /// The connection.
         c: ConnId,
         /// The epoch that was announced; the route has it or a later one.
@@ -518,7 +518,7 @@ wire_struct! {
 
 wire_struct! {
     /// D -> R.
-    Done {
+    pub struct Done {
         /// The connection.
         c: ConnId,
         /// The epoch of the attempt.
@@ -528,7 +528,7 @@ wire_struct! {
 
 wire_struct! {
     /// R -> D. Remembered by R (R9, R10).
-    Refused {
+    pub struct Refused {
         /// The connection.
         c: ConnId,
         /// The epoch of the attempt.
@@ -542,7 +542,7 @@ wire_struct! {
 
 wire_enum! {
     /// Why a recipient takes no image.
-    RefuseReason {
+    pub enum RefuseReason {
         /// It has too much to do.
         Overload = 1,
         /// It has as many connections, or images on the way, as it may have.
@@ -564,7 +564,7 @@ wire_enum! {
 
 wire_struct! {
     /// D -> F. Answered by THAW, ATTEMPT-GONE or SETTLE, when F knows.
-    Abort {
+    pub struct Abort {
         /// The connection.
         c: ConnId,
         /// The donor's epoch.
@@ -580,7 +580,7 @@ wire_struct! {
 
 wire_struct! {
     /// F -> D.
-    Thaw {
+    pub struct Thaw {
         /// The connection.
         c: ConnId,
         /// The epoch of the attempt.
@@ -590,7 +590,7 @@ wire_struct! {
 
 wire_struct! {
     /// F -> D.
-    AttemptGone {
+    pub struct AttemptGone {
         /// The connection.
         c: ConnId,
         /// The epoch of the attempt.
@@ -600,7 +600,7 @@ wire_struct! {
 
 wire_struct! {
     /// F -> R. Repeated until answered by REVOKED or INSTALLED, or R is dead.
-    Revoke {
+    pub struct Revoke {
         /// The connection.
         c: ConnId,
         /// The epoch of the attempt.
@@ -612,7 +612,7 @@ wire_struct! {
 
 wire_struct! {
     /// R -> F. Remembered by R (R9, R10).
-    Revoked {
+    pub struct Revoked {
         /// The connection.
         c: ConnId,
         /// The epoch of the attempt.
@@ -625,7 +625,7 @@ wire_struct! {
 wire_struct! {
     /// F -> D: the life `g` of `to` is over. Repeated until answered by SETTLED or D is dead too. A donor that was
     /// frozen towards it discards its image; one that was not never uses `e2`.
-    Settle {
+    pub struct Settle {
         /// The connection.
         c: ConnId,
         /// The donor's epoch.
@@ -641,7 +641,7 @@ wire_struct! {
 
 wire_struct! {
     /// D -> F.
-    Settled {
+    pub struct Settled {
         /// The connection.
         c: ConnId,
         /// The epoch of the attempt.
@@ -653,7 +653,7 @@ wire_struct! {
 
 wire_enum! {
     /// What a donor says of an attempt whose recipient is dead.
-    SettleClaim {
+    pub enum SettleClaim {
         /// The donor owns the connection; the attempt was never made, or was refused.
         Kept = 1,
         /// The image went out: the dead node may have sent. The donor has nothing any more.
@@ -663,7 +663,7 @@ wire_enum! {
 
 wire_struct! {
     /// F -> all live nodes. Repeated until FENCED, or that node is dead too.
-    Fence {
+    pub struct Fence {
         /// Whose life is over.
         node: NodeId,
         /// Which, and all before it.
@@ -673,7 +673,7 @@ wire_struct! {
 
 wire_struct! {
     /// N -> F, in as many parts as the list needs.
-    Fenced<'a> {
+    pub struct Fenced<'a> {
         /// Whose life is over.
         node: NodeId,
         /// Which.
@@ -689,7 +689,7 @@ wire_struct! {
 
 wire_struct! {
     /// What a node knows of a connection that a dead node touched.
-    FenceClaim {
+    pub struct FenceClaim {
         /// The connection.
         c: ConnId,
         /// What the node is, or was.
@@ -705,7 +705,7 @@ wire_struct! {
 
 wire_enum! {
     /// What a node is, or was, to a connection.
-    FenceRole {
+    pub enum FenceRole {
         /// The owner.
         Owner = 1,
         /// A donor, frozen.
@@ -717,7 +717,7 @@ wire_enum! {
 
 wire_struct! {
     /// Owner -> holder.
-    Fetch {
+    pub struct Fetch {
         /// The connection.
         c: ConnId,
         /// The owner's epoch.
@@ -731,7 +731,7 @@ wire_struct! {
 
 wire_struct! {
     /// Holder -> owner, also unasked.
-    Tail<'a> {
+    pub struct Tail<'a> {
         /// The connection.
         c: ConnId,
         /// The owner's epoch.
@@ -745,7 +745,7 @@ wire_struct! {
 
 wire_struct! {
     /// Holder -> owner.
-    TailGone {
+    pub struct TailGone {
         /// The connection.
         c: ConnId,
         /// The owner's epoch.
@@ -759,7 +759,7 @@ wire_struct! {
 
 wire_struct! {
     /// Owner -> holder. Cumulative.
-    Release {
+    pub struct Release {
         /// The connection.
         c: ConnId,
         /// Every byte before this one is acknowledged.
@@ -769,7 +769,7 @@ wire_struct! {
 
 wire_struct! {
     /// Holder -> owner. Cumulative.
-    Released {
+    pub struct Released {
         /// The connection.
         c: ConnId,
         /// Every byte before this one is discarded.
@@ -779,7 +779,7 @@ wire_struct! {
 
 wire_struct! {
     /// Owner -> F. Repeated until CLOSED-ACK. Implies INSTALLED(c, e); beats every INSTALLED of that `c`.
-    Closed {
+    pub struct Closed {
         /// The connection.
         c: ConnId,
         /// The owner's epoch.
@@ -799,7 +799,7 @@ wire_struct! {
 
 wire_struct! {
     /// What the next connection of the flow must be above.
-    ClosedTimestamps {
+    pub struct ClosedTimestamps {
         /// The last TSval sent.
         ts_val: u32,
         /// TS.Recent.
@@ -809,7 +809,7 @@ wire_struct! {
 
 wire_enum! {
     /// How a connection ended.
-    Ended {
+    pub enum Ended {
         /// Both sides have closed, ours first: TIME_WAIT is due.
         Active = 1,
         /// Both sides have closed, the client's first.
@@ -825,7 +825,7 @@ wire_enum! {
 
 wire_struct! {
     /// What a connection was used for.
-    Served {
+    pub struct Served {
         /// Responses that were completed.
         requests: u32,
         /// Bytes of responses that were sent, heads included.
@@ -840,7 +840,7 @@ impl Served {
 
 wire_struct! {
     /// F -> owner.
-    ClosedAck {
+    pub struct ClosedAck {
         /// The connection.
         c: ConnId,
     }
@@ -848,7 +848,7 @@ wire_struct! {
 
 wire_struct! {
     /// F -> a node that takes itself for the owner.
-    Over {
+    pub struct Over {
         /// The connection.
         c: ConnId,
     }
