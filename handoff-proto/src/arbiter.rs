@@ -21,8 +21,8 @@ use baton_stack::drop::DropReason;
 use baton_stack::time::{Duration, Instant};
 
 use crate::message::{
-    Abort, Ask, AttemptGone, Closed, ClosedAck, Forward, Grant, Installed, Message, Outbox, Over, Reject, RequestKey,
-    Revoke, Revoked, Routed, Settle, SettleClaim, Settled, Stay, Thaw,
+    Abort, Ask, AttemptGone, Closed, ClosedAck, Done, Forward, Grant, Installed, Message, Outbox, Over, Refused,
+    Reject, Revoke, Revoked, Routed, Settle, SettleClaim, Settled, Stay, Thaw,
 };
 use crate::names::{Epoch, Generation, NodeId};
 use crate::retry::Retry;
@@ -259,7 +259,7 @@ impl Arbiter {
         })
     }
 
-    /// An owner asks who serves a request. `choose` is the dispatcher; it is not called when the answer is given
+    /// An owner asks who serves a request. `choose` asks the dispatcher about `ask.key`; it is not called when the answer is given
     /// already. The owner may turn out to have taken the connection over: then packets go to it.
     ///
     /// # Errors
@@ -272,7 +272,7 @@ impl Arbiter {
         from: NodeId,
         ask: &Ask<'_>,
         nodes: &impl Nodes,
-        choose: impl FnOnce(&RequestKey<'_>) -> Choice,
+        choose: impl FnOnce() -> Choice,
         out: &mut impl Outbox,
     ) -> Result<Decision, DropReason> {
         self.with_timer(ask.c, route, |route| {
@@ -302,7 +302,7 @@ impl Arbiter {
                 // It asks about a later request: whatever it did with the answer to the earlier one, it owns still.
                 route.burn(grant.e2);
             }
-            route.answer(from, ask, choose(&ask.key), nodes, out);
+            route.answer(from, ask, choose(), nodes, out);
             Ok(decision)
         })
     }
@@ -537,7 +537,8 @@ impl Arbiter {
     }
 }
 
-/// Answers a message about a connection of which the front-end has no route: it has been closed or reset.
+/// Answers a message about a connection of which the front-end has no route: it has been closed or reset. Also answers
+/// REFUSED for a connection that has a route and no donor here any more.
 ///
 /// # Errors
 /// No answer is due to this kind of message.
@@ -547,6 +548,7 @@ pub fn answer_unknown(from: NodeId, message: &Message<'_>, out: &mut impl Outbox
             out.send(from, &Over { c: *c }.into());
         }
         Message::Abort(Abort { c, e2, .. }) => out.send(from, &AttemptGone { c: *c, e2: *e2 }.into()),
+        Message::Refused(Refused { c, e2, .. }) => out.send(from, &Done { c: *c, e2: *e2 }.into()),
         Message::Closed(Closed { c, .. }) => out.send(from, &ClosedAck { c: *c }.into()),
         _ => return Err(DropReason::MessageStale),
     }

@@ -229,6 +229,15 @@ impl Donor {
         }
     }
 
+    /// The grant in hand, usable or not: see [`Self::ready`].
+    #[must_use]
+    pub const fn grant(&self) -> Option<&Grant> {
+        match &self.state {
+            State::Granted(granted) => Some(&granted.grant),
+            State::Idle | State::Asking(_) | State::Frozen(_) | State::Gone => None,
+        }
+    }
+
     /// The recipient of the attempt under way, with its epoch and generation.
     #[must_use]
     pub const fn frozen_towards(&self) -> Option<(Epoch, NodeId, Generation)> {
@@ -360,7 +369,8 @@ impl Donor {
         }
     }
 
-    /// The front-end's route has reached `epoch`: if that is the attempt or a later one, the image is not needed (R15).
+    /// Somebody owns the connection at `epoch`, as the front-end's route or an image that comes back here shows: if that
+    /// is the attempt's or a later one, the donor's image is not needed (R15).
     pub fn handle_route(&mut self, epoch: Epoch) -> DonorEvent {
         match &self.state {
             State::Frozen(frozen) if epoch >= frozen.grant.e2 => self.moved(),

@@ -61,6 +61,9 @@ pub struct Attempt {
 }
 
 /// A whole image, to be installed or refused now. If it is dropped instead, the donor sends it again.
+///
+/// The connection may come back to a node that is still frozen as its donor, and does not know yet that it has arrived
+/// where it went: then [`Donor::handle_route`](crate::donor::Donor::handle_route) with `base` says so.
 #[derive(PartialEq, Eq, Debug)]
 #[must_use]
 pub struct Arrival {

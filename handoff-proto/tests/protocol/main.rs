@@ -1,0 +1,7 @@
+//! The ownership protocol, played by the real state machines over a network that loses, repeats and reorders.
+
+mod back;
+mod counterexamples;
+mod front;
+mod storm;
+mod world;
