@@ -949,3 +949,6 @@ pub enum MessageError {
     #[error("a message of unknown kind, skipped")]
     Skipped,
 }
+
+#[cfg(test)]
+mod tests;

@@ -234,10 +234,7 @@ impl Recipient {
     /// # Errors
     /// No such attempt is remembered.
     pub fn handle_routed(&mut self, now: Instant, routed: &Routed) -> Result<(), DropReason> {
-        self.confirm(now, Attempt { c: routed.c, e2: routed.e2 }, |record| {
-            record.front_end_knows = true;
-            record.donor_knows |= record.donor == Some(NodeId::FRONT_END);
-        })
+        self.confirm(now, Attempt { c: routed.c, e2: routed.e2 }, Record::front_end_confirms)
     }
 
     /// The donor `from` knows.
@@ -256,7 +253,7 @@ impl Recipient {
     /// The front-end has no such connection any more: no attempt needs its word.
     pub fn handle_over(&mut self, now: Instant, c: ConnId) {
         for attempt in self.attempts_of(c) {
-            let _ = self.confirm(now, attempt, |record| record.front_end_knows = true);
+            let _ = self.confirm(now, attempt, Record::front_end_confirms);
         }
     }
 
@@ -421,6 +418,12 @@ enum Reassembly {
 impl Record {
     const fn is_confirmed(&self) -> bool {
         self.donor_knows && self.front_end_knows
+    }
+
+    /// Its word is also that of the donor of a first handoff.
+    fn front_end_confirms(&mut self) {
+        self.front_end_knows = true;
+        self.donor_knows |= self.donor == Some(NodeId::FRONT_END);
     }
 
     /// Says the verdict to everybody who has not confirmed it.

@@ -4,6 +4,12 @@ use handoff_proto::names::NodeId;
 
 use crate::world::{Dice, End, Faults, World};
 
+/// The first `count` seeds; `STORM_FACTOR` in the environment makes it that many times more.
+fn seeds(count: u64) -> core::ops::Range<u64> {
+    let factor = std::env::var("STORM_FACTOR").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1);
+    0..count * factor
+}
+
 const STORM: Faults = Faults { loss: 100, dup: 50, delay_ms: 30 };
 
 fn start(seed: u64, faults: Faults) -> World {
@@ -47,7 +53,7 @@ fn settle(world: &mut World, seed: u64) -> (usize, usize) {
 #[test]
 fn peace_moves_and_never_resets() {
     let mut moves = 0;
-    for seed in 0..10 {
+    for seed in seeds(10) {
         let mut world = start(seed, Faults::NONE);
         let (resets, moved) = settle(&mut world, seed);
         assert_eq!(resets, 0, "seed {seed}");
@@ -59,7 +65,7 @@ fn peace_moves_and_never_resets() {
 #[test]
 fn loss_duplication_and_reordering_never_reset() {
     let mut moves = 0;
-    for seed in 0..40 {
+    for seed in seeds(40) {
         let mut world = start(seed, STORM);
         world.run(3_000);
         let (resets, moved) = settle(&mut world, seed);
@@ -71,7 +77,7 @@ fn loss_duplication_and_reordering_never_reset() {
 
 #[test]
 fn refusals_never_reset() {
-    for seed in 0..20 {
+    for seed in seeds(20) {
         let mut world = start(seed, STORM);
         world.back(1).refuses = 500;
         world.back(2).refuses = 300;
@@ -84,7 +90,7 @@ fn refusals_never_reset() {
 #[test]
 fn restarts_reset_at_most_once_each() {
     let mut all = 0;
-    for seed in 0..40 {
+    for seed in seeds(40) {
         let mut world = start(seed, STORM);
         let mut dice = Dice(!seed);
         world.run(dice.below(600));
@@ -100,7 +106,7 @@ fn restarts_reset_at_most_once_each() {
 
 #[test]
 fn pauses_longer_and_shorter_than_a_lease_are_survived() {
-    for seed in 0..40 {
+    for seed in seeds(40) {
         let mut world = start(seed, STORM);
         let mut dice = Dice(!seed);
         world.run(dice.below(600));
@@ -115,7 +121,7 @@ fn pauses_longer_and_shorter_than_a_lease_are_survived() {
 
 #[test]
 fn both_nodes_may_die() {
-    for seed in 0..20 {
+    for seed in seeds(20) {
         let mut world = start(seed, STORM);
         let mut dice = Dice(!seed);
         for victim in [1, 2] {
