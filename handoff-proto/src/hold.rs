@@ -136,6 +136,18 @@ mod tests {
         assert_eq!(hold.len(), 2);
     }
 
+    /// C12: what came for a try that is refused or revoked is still there to go back.
+    #[test]
+    fn c12_a_held_packet_does_not_vanish_with_a_refusal() {
+        let mut hold = Hold::new(LIMITS);
+        hold.hold(at(0), flow(1), b"a").unwrap();
+        hold.hold(at(0), flow(2), b"b").unwrap();
+        assert_eq!(hold.take(&flow(1)), [b"a"]);
+        assert_eq!(hold.take(&flow(1)), Vec::<Vec<u8>>::new());
+        assert_eq!(hold.take_any(), Some((flow(2), vec![b"b".to_vec()])));
+        assert!(hold.is_empty() && hold.poll_at().is_none());
+    }
+
     /// C13: what waits for a try that was forgotten goes back, in the end.
     #[test]
     fn c13_a_held_packet_never_waits_for_ever() {

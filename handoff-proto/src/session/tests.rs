@@ -1,1 +1,375 @@
+use baton_stack::addr::{ConnId, Ipv4Addr};
 
+use super::*;
+use crate::header::Header;
+use crate::message::{ClosedAck, Done, Handoff, Tail};
+use crate::names::{Epoch, Generation};
+use crate::recipient::MESSAGE_LIFE;
+
+const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+const B: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+const P: PeerIndex = PeerIndex(0);
+const MTU: usize = 1_472;
+
+fn at(ms: u64) -> Instant {
+    Instant::from_micros(1_000_000 + ms * 1_000)
+}
+
+fn sessions(name: &str, boot: u32, seed: u8) -> Sessions {
+    with_secret(name, boot, seed, b'k')
+}
+
+fn with_secret(name: &str, boot: u32, seed: u8, secret: u8) -> Sessions {
+    let (role, datagram_bytes) = (Role::BackEnd, u16::try_from(MTU).unwrap());
+    let me = Identity { name: name.to_owned(), boot: Boot(boot), core: 0, cores: 1, role, datagram_bytes };
+    Sessions::new(me, ClusterSecret::parse(&[secret; 32]).unwrap(), [seed; 32])
+}
+
+/// `a` and `b`, who know of each other and have said nothing yet.
+fn strangers() -> (Sessions, Sessions) {
+    let (mut a, mut b) = (sessions("a", 10, 1), sessions("b", 20, 2));
+    a.add_peer(at(0), "b", 0, B).unwrap();
+    b.add_peer(at(0), "a", 0, A).unwrap();
+    (a, b)
+}
+
+/// `a` and `b` with a session.
+fn friends() -> (Sessions, Sessions) {
+    let (mut a, mut b) = strangers();
+    talk(at(0), &mut a, &mut b);
+    assert_eq!((a.boot(P), b.boot(P)), (Some(Boot(20)), Some(Boot(10))));
+    while a.poll_event().is_some() || b.poll_event().is_some() {}
+    (a, b)
+}
+
+/// All that `from` has to send now.
+fn datagrams(now: Instant, from: &mut Sessions) -> Vec<Vec<u8>> {
+    let mut all = vec![];
+    let mut buf = [0; MTU];
+    while let Some((_, len)) = from.poll_transmit(now, &mut buf) {
+        all.push(buf[..len].to_vec());
+    }
+    all
+}
+
+/// Hands a datagram over; the names of the messages in it.
+fn deliver(now: Instant, from: IpAddr, to: &mut Sessions, datagram: &[u8]) -> Result<Vec<&'static str>, DropReason> {
+    let mut datagram = datagram.to_vec();
+    let (peer, messages) = to.handle_datagram(now, from, &mut datagram)?;
+    assert_eq!(peer, P);
+    messages.map(|message| message.map(|message| message.name())).collect()
+}
+
+/// Until neither has anything to say; the names of all messages.
+fn talk(now: Instant, a: &mut Sessions, b: &mut Sessions) -> Vec<&'static str> {
+    let mut names = vec![];
+    loop {
+        let (from_a, from_b) = (datagrams(now, a), datagrams(now, b));
+        if from_a.is_empty() && from_b.is_empty() {
+            return names;
+        }
+        for datagram in from_a {
+            names.extend(deliver(now, A, b, &datagram).unwrap_or_default());
+        }
+        for datagram in from_b {
+            names.extend(deliver(now, B, a, &datagram).unwrap_or_default());
+        }
+    }
+}
+
+fn done(n: u64) -> Message<'static> {
+    Done { c: ConnId(n), e2: Epoch(1) }.into()
+}
+
+#[test]
+fn three_datagrams_make_a_session_and_one_carries_many_messages() {
+    let (mut a, mut b) = (sessions("a", 10, 1), sessions("b", 20, 2));
+    a.add_peer(at(0), "b", 0, B).unwrap();
+    let hello = datagrams(at(0), &mut a);
+    assert_eq!(hello.len(), 1);
+    assert_eq!(deliver(at(0), A, &mut b, &hello[0]), Err(DropReason::MessageUnknownPeer));
+    b.add_peer(at(9), "a", 0, A).unwrap();
+    // Only one side begins: the other's own HELLO is due later.
+    assert_eq!(deliver(at(0), A, &mut b, &hello[0]), Ok(vec![]));
+    assert_eq!(b.boot(P), None, "a HELLO may be a replay");
+    let answer = datagrams(at(0), &mut b);
+    assert_eq!(answer.len(), 1);
+    assert_eq!(deliver(at(0), B, &mut a, &answer[0]), Ok(vec![]));
+    assert_eq!(a.poll_event(), Some(SessionEvent::PeerBooted { peer: P, boot: Boot(20) }));
+    for n in 0..40 {
+        a.send(P, &done(n)).unwrap();
+    }
+    let rest = datagrams(at(0), &mut a);
+    assert_eq!(rest.len(), 2, "one answer, one datagram for forty messages");
+    assert_eq!(deliver(at(0), A, &mut b, &rest[0]), Ok(vec![]));
+    assert_eq!(b.poll_event(), Some(SessionEvent::PeerBooted { peer: P, boot: Boot(10) }));
+    assert_eq!(deliver(at(0), A, &mut b, &rest[1]).unwrap().len(), 40);
+    assert!(datagrams(at(1_000), &mut a).is_empty() && datagrams(at(1_000), &mut b).is_empty(), "all is said");
+    let info = a.info(P).unwrap();
+    assert_eq!((info.role, info.cores, info.version), (Role::BackEnd, 1, VERSION_MAX));
+    assert_eq!(usize::from(info.datagram_bytes), MTU);
+}
+
+#[test]
+fn hello_is_repeated_with_backoff_until_it_is_answered() {
+    let (mut a, mut b) = strangers();
+    let mut times = vec![];
+    for ms in 0..3_000 {
+        times.extend(datagrams(at(ms), &mut a).iter().map(|_| ms));
+    }
+    assert_eq!(times[..6], [0, 20, 60, 140, 300, 620]);
+    assert_eq!(times[6..], [1_120, 1_620, 2_120, 2_620]);
+    talk(at(3_200), &mut a, &mut b);
+    assert_eq!(a.boot(P), Some(Boot(20)));
+}
+
+/// Whatever is lost, the two agree in the end.
+#[test]
+fn any_datagram_of_the_handshake_may_be_lost() {
+    for lost in 0..64_u32 {
+        let (mut a, mut b) = strangers();
+        let mut serial = 0;
+        let mut survives = || {
+            serial += 1;
+            serial > 6 || lost >> (serial - 1) & 1 == 0
+        };
+        for ms in 0..2_000 {
+            for datagram in datagrams(at(ms), &mut a) {
+                let _ = survives().then(|| deliver(at(ms), A, &mut b, &datagram));
+            }
+            for datagram in datagrams(at(ms), &mut b) {
+                let _ = survives().then(|| deliver(at(ms), B, &mut a, &datagram));
+            }
+        }
+        a.send(P, &done(1)).unwrap();
+        b.send(P, &done(2)).unwrap();
+        assert_eq!(talk(at(2_001), &mut a, &mut b), ["Done", "Done"], "lost {lost:06b}");
+    }
+}
+
+#[test]
+fn a_replayed_or_reflected_hello_changes_nothing() {
+    let (mut a, mut b) = strangers();
+    let hello = datagrams(at(0), &mut a).remove(0);
+    let their_hello = datagrams(at(0), &mut b).remove(0);
+    deliver(at(0), A, &mut b, &hello).unwrap();
+    deliver(at(0), B, &mut a, &their_hello).unwrap();
+    let answer = datagrams(at(0), &mut b).remove(0);
+    talk(at(0), &mut a, &mut b);
+    deliver(at(0), B, &mut a, &answer).unwrap();
+    talk(at(0), &mut a, &mut b);
+    while a.poll_event().is_some() || b.poll_event().is_some() {}
+    a.send(P, &done(1)).unwrap();
+    let sealed = datagrams(at(1), &mut a).remove(0);
+
+    // Again: an answer at most, no event, and the keys stay.
+    for (from, old) in [(A, &hello), (B, &their_hello), (B, &answer)] {
+        let to = if from == A { &mut b } else { &mut a };
+        let _ = deliver(at(5), from, to, old);
+        assert_eq!(to.poll_event(), None);
+        datagrams(at(5), to);
+    }
+    // To whom it came from.
+    assert_eq!(deliver(at(5), B, &mut a, &hello), Err(DropReason::MessageUnsealed));
+    assert_eq!(deliver(at(5), B, &mut a, &sealed), Err(DropReason::MessageStale));
+    assert_eq!(deliver(at(5), A, &mut b, &sealed), Ok(vec!["Done"]));
+    assert_eq!(deliver(at(5), A, &mut b, &sealed), Err(DropReason::MessageReplayed));
+}
+
+#[test]
+fn a_new_life_gets_new_keys_and_the_old_one_is_not_listened_to() {
+    let (mut a, mut b) = friends();
+    b.send(P, &done(1)).unwrap();
+    let old = datagrams(at(1), &mut b).remove(0);
+    a.send(P, &done(2)).unwrap();
+
+    let mut reborn = sessions("b", 21, 3);
+    reborn.add_peer(at(2), "a", 0, A).unwrap();
+    assert_eq!(deliver(at(2), A, &mut reborn, &datagrams(at(2), &mut a)[0]), Err(DropReason::MessageStale));
+    a.send(P, &done(3)).unwrap();
+    let hello = datagrams(at(2), &mut reborn).remove(0);
+    deliver(at(2), B, &mut a, &hello).unwrap();
+    assert_eq!(a.boot(P), Some(Boot(20)), "not proved yet");
+    assert!(talk(at(2), &mut a, &mut reborn).is_empty(), "what waited for the old life is gone");
+    assert_eq!(a.poll_event(), Some(SessionEvent::PeerBooted { peer: P, boot: Boot(21) }));
+    a.send(P, &done(4)).unwrap();
+    assert_eq!(talk(at(3), &mut a, &mut reborn), ["Done"]);
+
+    assert_eq!(deliver(at(3), B, &mut a, &old), Err(DropReason::MessageStale));
+    for boot in [20, 21] {
+        let mut ghost = sessions("b", boot, 4);
+        ghost.add_peer(at(3), "a", 0, A).unwrap();
+        let hello = datagrams(at(3), &mut ghost).remove(0);
+        assert_eq!(deliver(at(3), B, &mut a, &hello), Err(DropReason::MessageStale), "boot {boot}");
+    }
+    assert_eq!(a.boot(P), Some(Boot(21)));
+}
+
+#[test]
+fn who_lacks_the_secret_or_the_name_is_nobody() {
+    let (mut a, _) = strangers();
+    let mut outsider = with_secret("b", 20, 2, b'x');
+    outsider.add_peer(at(0), "a", 0, A).unwrap();
+    let hello = datagrams(at(0), &mut outsider).remove(0);
+    assert_eq!(deliver(at(0), B, &mut a, &hello), Err(DropReason::MessageUnsealed));
+    let mut other = sessions("c", 20, 2);
+    other.add_peer(at(0), "a", 0, A).unwrap();
+    let hello = datagrams(at(0), &mut other).remove(0);
+    assert_eq!(deliver(at(0), B, &mut a, &hello), Err(DropReason::MessageUnsealed), "another name, another key");
+    assert_eq!(deliver(at(0), A, &mut a, &hello), Err(DropReason::MessageUnknownPeer));
+    let mut elsewhere = sessions("b", 20, 2);
+    elsewhere.add_peer(at(0), "a", 1, A).unwrap();
+    let hello = datagrams(at(0), &mut elsewhere).remove(0);
+    assert_eq!(deliver(at(0), B, &mut a, &hello), Err(DropReason::NotOurs), "for another core");
+    assert_eq!(a.boot(P), None);
+}
+
+/// Each truncation and each flipped bit of HELLO, HELLO-ACK and a sealed datagram, into every stage of the handshake.
+#[test]
+fn damaged_datagrams_are_counted_and_change_nothing() {
+    let (mut a, mut b) = strangers();
+    let hello = datagrams(at(0), &mut b).remove(0);
+    deliver(at(0), A, &mut b, &datagrams(at(0), &mut a).remove(0)).unwrap();
+    let answer = datagrams(at(0), &mut b).remove(0);
+    let refused = |to: &mut Sessions, datagram: &[u8]| {
+        for len in 0..datagram.len() {
+            assert!(deliver(at(0), B, to, &datagram[..len]).is_err(), "{len}");
+        }
+        for bit in 0..datagram.len() * 8 {
+            let mut damaged = datagram.to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(deliver(at(0), B, to, &damaged).is_err(), "bit {bit}");
+        }
+        assert_eq!(to.poll_event(), None);
+        assert!(datagrams(at(0), to).is_empty(), "a damaged datagram was answered");
+    };
+    refused(&mut a, &hello);
+    refused(&mut a, &answer);
+    deliver(at(0), B, &mut a, &answer).unwrap();
+    talk(at(0), &mut a, &mut b);
+    while a.poll_event().is_some() {}
+    b.send(P, &done(7)).unwrap();
+    let sealed = datagrams(at(0), &mut b).remove(0);
+    refused(&mut a, &sealed);
+    assert_eq!(deliver(at(0), B, &mut a, &sealed), Ok(vec!["Done"]));
+}
+
+#[test]
+fn a_message_that_does_not_decode_spares_its_neighbours() {
+    let (mut a, mut b) = friends();
+    a.send(P, &done(1)).unwrap();
+    a.peers[0].push(&[199, 1, 0, 0]).unwrap();
+    a.peers[0].push(&[199, 0, 0, 0]).unwrap();
+    a.send(P, &done(2)).unwrap();
+    let mut datagram = datagrams(at(1), &mut a).remove(0);
+    let (_, messages) = b.handle_datagram(at(1), A, &mut datagram).unwrap();
+    let all: Vec<_> = messages.collect();
+    assert_eq!(all, [Ok(done(1)), Err(DropReason::MessageMalformed), Ok(done(2))]);
+}
+
+#[test]
+fn queues_are_bounded_before_and_with_a_session() {
+    for (mut sender, limit) in [(strangers().0, QUEUE_BYTES_BEFORE_SESSION_MAX), (friends().0, QUEUE_BYTES_MAX)] {
+        let message: Message<'_> = ClosedAck { c: ConnId(1) }.into();
+        let fit = limit / message.encoded_len();
+        for _ in 0..fit {
+            sender.send(P, &message).unwrap();
+        }
+        assert_eq!(sender.send(P, &message), Err(DropReason::MessageLimit));
+        assert_eq!(sender.send(PeerIndex(1), &message), Err(DropReason::MessageUnknownPeer));
+    }
+}
+
+#[test]
+fn the_largest_message_fills_a_datagram_and_one_byte_more_is_refused() {
+    let (mut a, mut b) = friends();
+    let part_bytes = a.part_bytes(P);
+    let bytes = vec![1; usize::from(part_bytes)];
+    let (c, e) = (ConnId(1), Epoch(1));
+    let part = Handoff { c, base: e, e2: e, g: Generation(1), total: 1, part_bytes, part: 0, bytes: &bytes };
+    a.send(P, &part.into()).unwrap();
+    assert_eq!(Message::from(part).encoded_len(), a.message_bytes_max());
+    let longer = vec![1; bytes.len() + 1];
+    assert_eq!(a.send(P, &Handoff { bytes: &longer, ..part }.into()), Err(DropReason::MessageLimit));
+    let datagram = datagrams(at(1), &mut a).remove(0);
+    assert_eq!(datagram.len(), MTU);
+    assert_eq!(deliver(at(1), A, &mut b, &datagram), Ok(vec!["Handoff"]));
+    // Before HELLO only what any node takes.
+    assert!(strangers().0.part_bytes(P) < part_bytes);
+}
+
+#[test]
+fn order_is_kept_over_many_datagrams() {
+    let (mut a, mut b) = friends();
+    let bytes = [0; 100];
+    for start in 0..200 {
+        a.send(P, &Tail { c: ConnId(1), e: Epoch(1), start, bytes: &bytes }.into()).unwrap();
+    }
+    let mut next = 0;
+    for mut datagram in datagrams(at(1), &mut a) {
+        let (_, messages) = b.handle_datagram(at(1), A, &mut datagram).unwrap();
+        for message in messages {
+            let Ok(Message::Tail(tail)) = message else { panic!("{message:?}") };
+            assert_eq!(tail.start, next);
+            next += 1;
+        }
+    }
+    assert_eq!(next, 200);
+}
+
+/// R10: what is older than a message may be is dropped, however well it is sealed; clocks may drift.
+#[test]
+fn an_old_datagram_is_dropped() {
+    let (mut a, mut b) = friends();
+    let life = u64::try_from(MESSAGE_LIFE.as_millis()).unwrap();
+    let mut sent = |now| {
+        a.send(P, &done(1)).unwrap();
+        datagrams(now, &mut a).remove(0)
+    };
+    let (first, second, third) = (sent(at(100)), sent(at(100)), sent(at(100)));
+    assert_eq!(deliver(at(100 + life), A, &mut b, &first), Ok(vec!["Done"]));
+    assert_eq!(deliver(at(100 + life + 20), A, &mut b, &second), Err(DropReason::MessageStale));
+    // An hour later, on a clock that has lost 0.4 s against the sender's: not taken for an old one.
+    let hour = 3_600_000;
+    let later = sent(at(hour));
+    assert_eq!(deliver(at(hour + 400), A, &mut b, &later), Ok(vec!["Done"]));
+    assert_eq!(deliver(at(hour), A, &mut b, &third), Err(DropReason::MessageStale));
+}
+
+#[test]
+fn peers_take_turns_and_an_unreachable_one_waits() {
+    let mut a = sessions("a", 10, 1);
+    let c = IpAddr::from([10, 0, 0, 3]);
+    let (b, c) = (a.add_peer(at(0), "b", 0, B).unwrap(), a.add_peer(at(0), "c", 0, c).unwrap());
+    assert_eq!(a.add_peer(at(0), "b", 0, B), Some(b), "known already");
+    assert_eq!(a.add_peer(at(0), "a", 0, A), None, "itself");
+    let next = |a: &mut Sessions, ms| a.next_transmit(at(ms)).map(|outgoing| outgoing.peer);
+    assert_eq!(next(&mut a, 0), Some(b));
+    a.postpone(at(0), b);
+    assert_eq!(next(&mut a, 0), Some(c));
+    assert!(a.write_datagram(at(0), c, &mut [0; MTU]) > 0);
+    assert_eq!(next(&mut a, 0), None);
+    assert_eq!(a.poll_at(), Some(at(5)));
+    assert_eq!(next(&mut a, 5), Some(b));
+}
+
+#[test]
+fn peers_are_bounded() {
+    let mut a = sessions("a", 10, 1);
+    let addr = |n: usize| IpAddr::from(u32::try_from(n).unwrap().to_be_bytes());
+    for n in 0..PEERS_MAX {
+        assert!(a.add_peer(at(0), &format!("n{n}"), 0, addr(n)).is_some());
+    }
+    assert_eq!(a.add_peer(at(0), "one more", 0, B), None);
+    assert_eq!(a.len(), PEERS_MAX);
+}
+
+#[test]
+fn a_wire_version_that_nobody_shares_is_refused() {
+    let (mut a, mut b) = strangers();
+    let mut hello = datagrams(at(0), &mut b).remove(0);
+    hello[2] = VERSION_MAX + 1;
+    assert_eq!(deliver(at(0), B, &mut a, &hello), Err(DropReason::MessageMalformed));
+    let header = Header::take(&mut Reader::new(&hello));
+    assert_eq!(header.map(|header| header.sender_boot), Some(Boot(20)));
+}

@@ -3,5 +3,6 @@
 mod back;
 mod counterexamples;
 mod front;
+mod limits;
 mod storm;
 mod world;
