@@ -134,17 +134,6 @@ pub enum Choice {
     },
 }
 
-/// The request that a recipient is to serve first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct First {
-    /// The recipient.
-    pub to: NodeId,
-    /// The request's ordinal.
-    pub n: u32,
-    /// Bytes of its path that the service does not see.
-    pub strip: u16,
-}
-
 /// A life that is over.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Death {
@@ -242,12 +231,15 @@ impl Arbiter {
 
     /// A grant for the front-end's own first handoff. `tried` is its donor's. `None` if the recipient is down, the front-end is
     /// not the owner, or an earlier attempt is not over.
+    #[expect(clippy::too_many_arguments, reason = "a grant has many words, and each is the caller's")]
     pub fn grant_first(
         &mut self,
         c: ConnId,
         route: &mut RouteState,
         tried: Epoch,
-        first: First,
+        to: NodeId,
+        n: u32,
+        strip: u16,
         nodes: &impl Nodes,
     ) -> Option<Grant> {
         if route.owner != NodeId::FRONT_END {
@@ -255,11 +247,11 @@ impl Arbiter {
         }
         self.with_timer(c, route, |route| {
             route.burn(tried);
-            if route.pending.is_some() { None } else { route.grant(c, first, nodes) }
+            if route.pending.is_some() { None } else { route.grant(c, to, n, strip, nodes) }
         })
     }
 
-    /// An owner asks who serves a request. `choose` asks the dispatcher about `ask.key`; it is not called when the answer is given
+    /// An owner asks who serves a request. `choose` asks the dispatcher; it is not called when the answer is given
     /// already. The owner may turn out to have taken the connection over: then packets go to it.
     ///
     /// # Errors
@@ -272,7 +264,7 @@ impl Arbiter {
         from: NodeId,
         ask: &Ask<'_>,
         nodes: &impl Nodes,
-        choose: impl FnOnce() -> Choice,
+        choose: impl FnOnce(&RequestKey<'_>) -> Choice,
         out: &mut impl Outbox,
     ) -> Result<Decision, DropReason> {
         self.with_timer(ask.c, route, |route| {
@@ -302,7 +294,7 @@ impl Arbiter {
                 // It asks about a later request: whatever it did with the answer to the earlier one, it owns still.
                 route.burn(grant.e2);
             }
-            route.answer(from, ask, choose(), nodes, out);
+            route.answer(from, ask, choose(&ask.key), nodes, out);
             Ok(decision)
         })
     }
@@ -557,8 +549,7 @@ pub fn answer_unknown(from: NodeId, message: &Message<'_>, out: &mut impl Outbox
 
 impl RouteState {
     /// A new epoch for `to`, above all that were given (R1).
-    fn grant(&mut self, c: ConnId, first: First, nodes: &impl Nodes) -> Option<Grant> {
-        let First { to, n, strip } = first;
+    fn grant(&mut self, c: ConnId, to: NodeId, n: u32, strip: u16, nodes: &impl Nodes) -> Option<Grant> {
         let g = nodes.generation(to);
         if g == Generation::NONE || to == self.owner {
             return None;
@@ -575,9 +566,7 @@ impl RouteState {
         let unavailable: Message<'_> = Reject { c, e, n, status: 503, retry_after_s: 1, strip: 0 }.into();
         let answer = match choice {
             Choice::Serve { node, strip } if node == from => Stay { c, e, n, strip }.into(),
-            Choice::Serve { node, strip } => {
-                self.grant(c, First { to: node, n, strip }, nodes).map_or(unavailable, Into::into)
-            }
+            Choice::Serve { node, strip } => self.grant(c, node, n, strip, nodes).map_or(unavailable, Into::into),
             Choice::Forward { node, strip } => Forward { c, e, n, node, strip }.into(),
             Choice::Reject { status, retry_after_s } => Reject { c, e, n, status, retry_after_s, strip: 0 }.into(),
         };

@@ -214,6 +214,11 @@ impl Donor {
         self.tried
     }
 
+    /// Notes what was tried before this donor was made: by the image of a connection that came here, or was taken back.
+    pub fn has_tried(&mut self, tried: Epoch) {
+        self.tried = self.tried.max(tried);
+    }
+
     /// Whether the connection is frozen or gone: the node must not send on it.
     #[must_use]
     pub const fn is_silent(&self) -> bool {

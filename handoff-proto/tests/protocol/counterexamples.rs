@@ -7,7 +7,7 @@ use std::time::Duration;
 use baton_stack::addr::ConnId;
 use baton_stack::drop::DropReason;
 use baton_stack::time::Instant;
-use handoff_proto::arbiter::{Arbiter, Choice, Death, Decision, First, Nodes, ResetCause, RouteState, answer_unknown};
+use handoff_proto::arbiter::{Arbiter, Choice, Death, Decision, Nodes, ResetCause, RouteState, answer_unknown};
 use handoff_proto::codec::Reader;
 use handoff_proto::donor::{Donor, DonorEvent, NoHandoff, Standing};
 use handoff_proto::message::{
@@ -78,8 +78,7 @@ impl Front {
 
     /// Hands the connection to `to`.
     fn hand_off(&mut self, ms: u64, to: NodeId) -> (Grant, Mail) {
-        let first = First { to, n: 0, strip: 0 };
-        let grant = self.arbiter.grant_first(C, &mut self.route, self.donor.tried(), first, &self.nodes).unwrap();
+        let grant = self.arbiter.grant_first(C, &mut self.route, self.donor.tried(), to, 0, 0, &self.nodes).unwrap();
         let mut out = Mail::default();
         self.donor.accept_grant(at(ms), grant);
         self.donor.hand_off(at(ms), fine(to), Box::from([1, 2, 3]), 100, &mut out).unwrap();
@@ -102,7 +101,7 @@ impl Front {
 
     fn ask(&mut self, from: NodeId, ask: &Ask<'_>, choice: NodeId) -> (Result<Decision, DropReason>, Mail) {
         let mut out = Mail::default();
-        let choose = || Choice::Serve { node: choice, strip: 0 };
+        let choose = |_: &RequestKey<'_>| Choice::Serve { node: choice, strip: 0 };
         let result = self.arbiter.handle_ask(at(0), &mut self.route, from, ask, &self.nodes, choose, &mut out);
         (result, out)
     }
@@ -213,8 +212,7 @@ fn c06_an_image_that_went_to_a_dead_node_goes_to_nobody_else() {
     let (grant, _) = front.hand_off(0, A);
     let (decision, out) = front.down(A);
     assert_eq!((decision, out.names()), (Decision::Keep, vec![(0, "Settle")]));
-    let first = First { to: B, n: 0, strip: 0 };
-    assert_eq!(front.arbiter.grant_first(C, &mut front.route, Epoch(0), first, &front.nodes), None);
+    assert_eq!(front.arbiter.grant_first(C, &mut front.route, Epoch(0), B, 0, 0, &front.nodes), None);
     // Its own donor answers.
     let settle = Settle { c: C, base: Epoch(0), e2: grant.e2, to: A, g: grant.g };
     let mut out = Mail::default();

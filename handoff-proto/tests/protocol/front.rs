@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use baton_stack::addr::{ConnId, IpAddr};
 use baton_stack::time::Instant;
-use handoff_proto::arbiter::{Arbiter, Choice, Decision, First, Nodes, RouteState, answer_unknown};
+use handoff_proto::arbiter::{Arbiter, Choice, Decision, Nodes, RouteState, answer_unknown};
 use handoff_proto::donor::{Donor, DonorEvent, Standing};
 use handoff_proto::lease::{BoardEvent, LeaseBoard, LeaseSettings, NodeConfig};
-use handoff_proto::message::Message;
+use handoff_proto::message::{Message, RequestKey};
 use handoff_proto::names::{Boot, NodeId};
 
 use crate::world::{Clients, Dice, End, Mail};
@@ -110,8 +110,7 @@ impl Front {
             return;
         }
         let tried = donor.tried();
-        let first = First { to, n: 0, strip: 0 };
-        if let Some(grant) = self.arbiter.grant_first(c, &mut conn.route, tried, first, &self.board) {
+        if let Some(grant) = self.arbiter.grant_first(c, &mut conn.route, tried, to, 0, 0, &self.board) {
             conn.tries += 1;
             donor.accept_grant(now, grant);
             let standing = Standing { has_lease: true, recipient_g: Some(self.board.generation(to)) };
@@ -141,7 +140,7 @@ impl Front {
                 let (route, board) = (&mut conn.route, &self.board);
                 let decision = match message {
                     Message::Ask(ask) => {
-                        let choose = || Choice::Serve { node, strip: 0 };
+                        let choose = |_: &RequestKey<'_>| Choice::Serve { node, strip: 0 };
                         self.arbiter.handle_ask(now, route, from, ask, board, choose, out)
                     }
                     Message::Installed(m) => self.arbiter.handle_installed(route, from, m, board, out),
