@@ -22,7 +22,7 @@ use baton_stack::time::{Duration, Instant};
 
 use crate::message::{
     Abort, Ask, AttemptGone, Closed, ClosedAck, Done, Forward, Grant, Installed, Message, Outbox, Over, Refused,
-    Reject, Revoke, Revoked, Routed, Settle, SettleClaim, Settled, Stay, Thaw,
+    Reject, RequestKey, Revoke, Revoked, Routed, Settle, SettleClaim, Settled, Stay, Thaw,
 };
 use crate::names::{Epoch, Generation, NodeId};
 use crate::retry::Retry;
