@@ -1,0 +1,122 @@
+//! CUBIC (RFC 9438), in integers: windows in bytes, times in milliseconds.
+
+use crate::time::{Duration, Instant};
+
+/// What it remembers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cubic {
+    /// `W_max`, in bytes.
+    pub w_max: u32,
+    /// When the current congestion avoidance began; `None` before.
+    pub epoch: Option<Instant>,
+    /// `K`, in milliseconds.
+    pub k_ms: u32,
+    /// The window at the epoch's beginning, in bytes.
+    pub w_epoch: u32,
+    /// `W_est`, what Reno would have, in bytes (RFC 9438 section 4.3).
+    pub w_est: u32,
+    /// Growth that is not yet a whole byte, in bytes times `cwnd`.
+    pub fraction: u32,
+}
+
+impl Cubic {
+    /// How much the window grows.
+    pub(crate) fn on_ack(&mut self, now: Instant, cwnd: u32, acked: u32, mss: u32, srtt: Duration) -> u32 {
+        let epoch = match self.epoch {
+            Some(epoch) => epoch,
+            None => self.begin(now, cwnd, mss),
+        };
+        // Section 4.3: alpha = 3 (1 - beta) / (1 + beta) = 9/17 until W_est has reached W_max, then 1.
+        let grown = u64::from(mss) * u64::from(acked) / u64::from(cwnd.max(1));
+        let grown = if self.w_est < self.w_max { grown * 9 / 17 } else { grown };
+        self.w_est = self.w_est.saturating_add(u32::try_from(grown).unwrap_or(u32::MAX));
+        let elapsed = now.since(epoch) + srtt;
+        let target = self.window_at(elapsed, mss);
+        if target <= self.w_est {
+            return self.w_est.saturating_sub(cwnd);
+        }
+        // Sections 4.4 and 4.5: towards the target, by at most half a window in a round trip.
+        let target = u64::from(target).clamp(u64::from(cwnd), u64::from(cwnd) * 3 / 2);
+        let numerator = (target - u64::from(cwnd)) * u64::from(acked) + u64::from(self.fraction);
+        self.fraction = u32::try_from(numerator % u64::from(cwnd.max(1))).unwrap_or(0);
+        u32::try_from(numerator / u64::from(cwnd.max(1))).unwrap_or(u32::MAX)
+    }
+
+    /// Section 4.6, with fast convergence (section 4.7). Returns the reduced window: beta is 0.7.
+    pub(crate) fn on_loss(&mut self, cwnd: u32, mss: u32) -> u32 {
+        let reduced = u32::try_from(u64::from(cwnd) * 7 / 10).unwrap_or(cwnd);
+        self.w_max = if cwnd < self.w_max { u32::try_from(u64::from(cwnd) * 17 / 20).unwrap_or(cwnd) } else { cwnd };
+        self.epoch = None;
+        self.fraction = 0;
+        reduced.max(2 * mss)
+    }
+
+    /// Sending stopped: time that passes meanwhile does not count (section 5.8).
+    pub(crate) const fn pause(&mut self) {
+        self.epoch = None;
+    }
+
+    fn begin(&mut self, now: Instant, cwnd: u32, mss: u32) -> Instant {
+        self.epoch = Some(now);
+        self.w_epoch = cwnd;
+        self.w_est = cwnd;
+        self.fraction = 0;
+        if cwnd >= self.w_max {
+            self.w_max = cwnd;
+            self.k_ms = 0;
+        } else {
+            // K = cbrt((W_max - cwnd) / C) seconds, windows in segments, C = 0.4: in ms, cbrt(segments * 2.5e9).
+            let missing = u64::from(self.w_max - cwnd) * 2_500_000_000 / u64::from(mss.max(1));
+            self.k_ms = u32::try_from(cube_root(missing)).unwrap_or(u32::MAX);
+        }
+        now
+    }
+
+    /// `W_cubic(t) = C (t - K)^3 + W_max` (section 4.2).
+    fn window_at(&self, t: Duration, mss: u32) -> u32 {
+        let t_ms = i128::try_from(t.as_millis()).unwrap_or(i128::MAX >> 64);
+        let distance = (t_ms - i128::from(self.k_ms)).clamp(-10_000_000, 10_000_000);
+        let growth = distance * distance * distance * i128::from(mss) * 4 / 10 / 1_000_000_000;
+        u32::try_from((i128::from(self.w_max) + growth).max(0)).unwrap_or(u32::MAX)
+    }
+}
+
+/// The greatest integer whose cube is not above `n`.
+const fn cube_root(n: u64) -> u64 {
+    let mut root = 0;
+    let mut bit = 1 << 20;
+    while bit > 0 {
+        let next: u64 = root | bit;
+        if next * next * next <= n {
+            root = next;
+        }
+        bit >>= 1;
+    }
+    root
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cube_roots_are_exact() {
+        for (n, root) in [(0, 0), (1, 1), (7, 1), (8, 2), (26, 2), (27, 3), (1_000_000_000, 1000), (999_999_999, 999)] {
+            assert_eq!(cube_root(n), root);
+        }
+    }
+
+    #[test]
+    fn is_back_at_its_maximum_after_k() {
+        // RFC 9438 section 4.2: 100 segments lost to 70; K = cbrt(30 / 0.4) = 4.217 s.
+        let mss = 1000;
+        let mut cubic = Cubic::default();
+        assert_eq!(cubic.on_loss(100_000, mss), 70_000);
+        cubic.begin(Instant::ZERO, 70_000, mss);
+        assert_eq!(cubic.k_ms, 4_217);
+        assert_eq!(cubic.window_at(Duration::from_millis(4_217), mss), 100_000);
+        assert!(cubic.window_at(Duration::ZERO, mss).abs_diff(70_000) < 100);
+        // C (10 - 4.217)^3 + 100 = 177.4 segments.
+        assert!(cubic.window_at(Duration::from_secs(10), mss).abs_diff(177_400) < 100);
+    }
+}

@@ -1,0 +1,105 @@
+//! Congestion control (RFC 5681), with CUBIC (RFC 9438) or NewReno for growth. Plain integers: it travels.
+
+mod cubic;
+mod newreno;
+
+pub use cubic::Cubic;
+pub use newreno::NewReno;
+
+use crate::time::{Duration, Instant};
+
+/// Which algorithm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Algorithm {
+    /// RFC 5681 with RFC 6582.
+    NewReno,
+    /// RFC 9438.
+    Cubic,
+}
+
+/// The algorithm's own state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Growth {
+    /// RFC 5681 section 3.1.
+    NewReno(NewReno),
+    /// RFC 9438 section 4.
+    Cubic(Cubic),
+}
+
+/// The congestion state of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Congestion {
+    /// The congestion window, in bytes.
+    pub cwnd: u32,
+    /// The slow start threshold, in bytes.
+    pub ssthresh: u32,
+    /// How it grows.
+    pub growth: Growth,
+}
+
+/// No window is greater, whatever the algorithm says.
+const CWND_MAX: u32 = 1 << 30;
+
+impl Congestion {
+    pub(crate) fn new(algorithm: Algorithm, mss: u32, initial_segments: u8) -> Self {
+        let growth = match algorithm {
+            Algorithm::NewReno => Growth::NewReno(NewReno::default()),
+            Algorithm::Cubic => Growth::Cubic(Cubic::default()),
+        };
+        // RFC 6928 section 2: min(10 MSS, max(2 MSS, 14600)), with the number of segments a setting.
+        let segments = u32::from(initial_segments);
+        let cwnd = (segments * mss).min((2 * mss).max(segments * 1460));
+        Self { cwnd, ssthresh: u32::MAX, growth }
+    }
+
+    /// New data was acknowledged outside of fast recovery, while the window was what limited sending.
+    pub(crate) fn on_ack(&mut self, now: Instant, acked: u32, mss: u32, srtt: Duration) {
+        let mut acked = acked;
+        if self.cwnd < self.ssthresh {
+            // RFC 5681 section 3.1 with RFC 3465's limit of two segments an ACK.
+            let grown = acked.min(2 * mss).min(self.ssthresh - self.cwnd);
+            self.cwnd = (self.cwnd + grown).min(CWND_MAX);
+            acked -= grown.min(acked);
+            if acked == 0 || self.cwnd < self.ssthresh {
+                return;
+            }
+        }
+        let cwnd = self.cwnd;
+        let grown = match &mut self.growth {
+            Growth::NewReno(growth) => growth.on_ack(cwnd, acked, mss),
+            Growth::Cubic(growth) => growth.on_ack(now, cwnd, acked, mss, srtt),
+        };
+        self.cwnd = cwnd.saturating_add(grown).min(CWND_MAX);
+    }
+
+    /// Loss was found by acknowledgments: the window is reduced, once per window of data.
+    pub(crate) fn on_loss(&mut self, in_flight: u32, mss: u32) {
+        self.ssthresh = self.reduced(in_flight, mss);
+        self.cwnd = self.ssthresh;
+    }
+
+    /// The retransmission timer ran out (RFC 5681 section 3.1, equation 4). `is_first`: not already backing off.
+    pub(crate) fn on_timeout(&mut self, in_flight: u32, mss: u32, is_first: bool) {
+        if is_first {
+            self.ssthresh = self.reduced(in_flight, mss);
+        }
+        self.cwnd = mss;
+    }
+
+    /// Nothing was sent for longer than an RTO (RFC 5681 section 4.1).
+    pub(crate) fn on_idle(&mut self, mss: u32, initial_segments: u8) {
+        let restart = Self::new(Algorithm::NewReno, mss, initial_segments).cwnd;
+        self.cwnd = self.cwnd.min(restart);
+        if let Growth::Cubic(cubic) = &mut self.growth {
+            cubic.pause();
+        }
+    }
+
+    fn reduced(&mut self, in_flight: u32, mss: u32) -> u32 {
+        let reduced = match &mut self.growth {
+            Growth::NewReno(_) => in_flight / 2,
+            Growth::Cubic(cubic) => cubic.on_loss(self.cwnd.min(in_flight.max(self.cwnd / 2)), mss),
+        };
+        reduced.max(2 * mss)
+    }
+}

@@ -1,0 +1,55 @@
+//! How TCP behaves: what an operator may set.
+
+use super::cc::Algorithm;
+use crate::time::Duration;
+
+/// Settings of a node's connections. They do not travel: a thawed connection takes those of its new node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TcpConfig {
+    /// The longest IP packet that is sent or asked for, in bytes.
+    pub mtu: u16,
+    /// The greatest receive window, in bytes.
+    pub recv_buffer_bytes: u32,
+    /// The most bytes that are sent and not acknowledged.
+    pub in_flight_bytes_max: u32,
+    /// Retransmission timeout before a measurement (RFC 6298 section 2.1).
+    pub rto_initial: Duration,
+    /// The least retransmission timeout.
+    pub rto_min: Duration,
+    /// The greatest retransmission timeout (RFC 6298 section 2.5).
+    pub rto_max: Duration,
+    /// How long an acknowledgment may wait (RFC 9293 section 3.8.6.3).
+    pub delayed_ack: Duration,
+    /// How long an ended connection is remembered.
+    pub time_wait: Duration,
+    /// How often a SYN-ACK is repeated.
+    pub syn_ack_retries: u8,
+    /// How often data is repeated before the connection is given up (RFC 9293 section 3.8.3).
+    pub data_retries: u8,
+    /// Idle time after which the client is probed; `None`: never (RFC 9293 section 3.8.4).
+    pub keepalive: Option<Duration>,
+    /// Initial window in segments (RFC 6928).
+    pub initial_window_segments: u8,
+    /// Congestion control of new connections.
+    pub congestion: Algorithm,
+}
+
+impl Default for TcpConfig {
+    fn default() -> Self {
+        Self {
+            mtu: 1500,
+            recv_buffer_bytes: 65_536,
+            in_flight_bytes_max: 524_288,
+            rto_initial: Duration::from_secs(1),
+            rto_min: Duration::from_millis(200),
+            rto_max: Duration::from_secs(60),
+            delayed_ack: Duration::from_millis(40),
+            time_wait: Duration::from_secs(60),
+            syn_ack_retries: 5,
+            data_retries: 15,
+            keepalive: None,
+            initial_window_segments: 10,
+            congestion: Algorithm::Cubic,
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! Segments that arrive (RFC 9293 section 3.10.7): sequence number, RST, SYN, ACK, text, FIN, in this order.
+
+use super::content::Content;
+use super::recovery::{DUP_THRESH, Phase};
+use super::segment::{Flags, Segment};
+use super::seq::SeqNum;
+use super::tcb::{CloseReason, Outcome, State, Tcb};
+use crate::drop::DropReason;
+use crate::time::{Duration, Instant};
+
+/// Out-of-order ranges of one connection at the most.
+pub const OUT_OF_ORDER_RANGES_MAX: usize = 64;
+/// Challenge ACKs of one connection in a [`CHALLENGE_PERIOD`] (RFC 5961 section 7).
+const CHALLENGES_MAX: u8 = 10;
+const CHALLENGE_PERIOD: Duration = Duration::from_secs(1);
+/// When TS.Recent is too old to be believed (RFC 7323 section 5.5).
+const TS_RECENT_AGE_MAX: Duration = Duration::from_secs(24 * 24 * 3600);
+/// Segments with data that share an acknowledgment (RFC 9293 section 3.8.6.3, MUST-58).
+const SEGMENTS_PER_ACK: u8 = 2;
+
+impl Tcb {
+    /// Handles a segment of this connection.
+    ///
+    /// # Errors
+    /// Why it was dropped. An acknowledgment may be due all the same.
+    pub fn handle_segment(
+        &mut self,
+        now: Instant,
+        segment: &Segment<'_>,
+        content: &mut impl Content,
+    ) -> Result<Outcome, DropReason> {
+        let before = (self.state, self.peer_finished());
+        if self.state == State::Closed {
+            return Err(DropReason::UnexpectedSegment);
+        }
+        if self.state == State::SynReceived && !self.complete_handshake(now, segment)? {
+            return Ok(Outcome { closed: self.closed, ..Outcome::default() });
+        }
+        let mut outcome = Outcome { established: before.0 == State::SynReceived, ..Outcome::default() };
+        if let Err(reason) = self.process(now, segment, content, &mut outcome) {
+            // What completed the handshake is not lost with the rest of its segment.
+            if !outcome.established {
+                return Err(reason);
+            }
+        }
+        self.heard_at = now;
+        outcome.peer_finished = self.peer_finished() && !before.1;
+        outcome.closed = self.closed;
+        Ok(outcome)
+    }
+
+    /// SYN-RECEIVED: true when the handshake is complete and the segment is to be processed further.
+    fn complete_handshake(&mut self, now: Instant, segment: &Segment<'_>) -> Result<bool, DropReason> {
+        if segment.flags.has(Flags::RST) {
+            if segment.seq == self.rcv.nxt {
+                self.finish(CloseReason::ResetByPeer);
+                return Ok(false);
+            }
+            return Err(DropReason::BadReset);
+        }
+        if segment.flags.has(Flags::SYN) {
+            if segment.seq == self.rcv.irs && !segment.flags.has(Flags::ACK) {
+                self.control_now = true;
+                return Ok(false);
+            }
+            return Err(DropReason::UnexpectedSegment);
+        }
+        if !segment.flags.has(Flags::ACK) {
+            return Err(DropReason::UnexpectedSegment);
+        }
+        if segment.ack != self.snd.nxt {
+            return Err(DropReason::BadAck);
+        }
+        self.check_paws(now, segment)?;
+        if self.rtt.backoff == 0 {
+            self.rtt.sample(now.since(self.sent_at));
+        }
+        self.snd.una = self.snd.nxt;
+        self.state = State::Established;
+        (self.snd.wl1, self.snd.wl2) = (segment.seq, segment.ack);
+        self.snd.wnd = self.scaled_window(segment);
+        self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
+        self.timers.retransmit = None;
+        (self.rtt.backoff, self.unanswered, self.control_now) = (0, 0, false);
+        self.rec.advance(self.snd.una);
+        self.arm_keepalive(now);
+        Ok(true)
+    }
+
+    /// A segment of a synchronized connection.
+    fn process(
+        &mut self,
+        now: Instant,
+        segment: &Segment<'_>,
+        content: &mut impl Content,
+        outcome: &mut Outcome,
+    ) -> Result<(), DropReason> {
+        self.check_paws(now, segment)?;
+        self.check_sequence(now, segment)?;
+        if segment.flags.has(Flags::RST) {
+            // RFC 5961 section 3.2: exactly the next number, or it is challenged.
+            if segment.seq == self.rcv.nxt {
+                self.finish(CloseReason::ResetByPeer);
+                return Ok(());
+            }
+            self.challenge(now);
+            return Err(DropReason::BadReset);
+        }
+        if segment.flags.has(Flags::SYN) {
+            self.challenge(now);
+            return Err(DropReason::UnexpectedSegment);
+        }
+        if !segment.flags.has(Flags::ACK) {
+            return Err(DropReason::UnexpectedSegment);
+        }
+        self.check_ack(now, segment)?;
+        self.note_timestamp(now, segment);
+        outcome.acked = self.process_ack(now, segment, content);
+        if self.state == State::Closed {
+            return Ok(());
+        }
+        self.arm_keepalive(now);
+        let received = self.process_text(now, segment);
+        self.process_fin(segment);
+        outcome.received = received?;
+        Ok(())
+    }
+
+    /// RFC 7323 section 5: a segment with an older timestamp is an old duplicate.
+    fn check_paws(&mut self, now: Instant, segment: &Segment<'_>) -> Result<(), DropReason> {
+        if !self.opts.timestamps || segment.flags.has(Flags::RST) {
+            return Ok(());
+        }
+        // Section 3.2: once negotiated, every segment has one.
+        let Some(ts) = segment.options.timestamps else { return Err(DropReason::Paws) };
+        let is_older = SeqNum(ts.val).lt(SeqNum(self.ts.recent));
+        if is_older && now.since(self.ts.recent_at) < TS_RECENT_AGE_MAX {
+            self.ack_now = self.is_synchronized();
+            return Err(DropReason::Paws);
+        }
+        Ok(())
+    }
+
+    /// RFC 9293 section 3.10.7.4, first: whether anything of the segment is in the window.
+    fn check_sequence(&mut self, now: Instant, segment: &Segment<'_>) -> Result<(), DropReason> {
+        let (nxt, edge) = (self.rcv.nxt, self.rcv.edge);
+        let (first, end) = (segment.seq, segment.seq + segment.len());
+        let is_acceptable = if segment.is_empty() {
+            // At the right edge too: an acknowledgment of a peer that has filled the window.
+            nxt.le(first) && first.le(edge)
+        } else {
+            // A closed window takes no text, but acknowledgments that come with it.
+            (first.lt(edge) && nxt.lt(end)) || first == nxt
+        };
+        if is_acceptable {
+            return Ok(());
+        }
+        if segment.flags.has(Flags::RST) {
+            return Err(DropReason::BadReset);
+        }
+        if segment.payload.is_empty() && !segment.flags.has(Flags::FIN) {
+            self.challenge(now);
+        } else {
+            self.ack_now = true;
+            if end.le(nxt) && self.opts.sack {
+                self.dsack = Some((first, end));
+            }
+        }
+        Err(DropReason::OutOfWindow)
+    }
+
+    /// RFC 5961 section 5.2: the acknowledgment lies in what the peer can mean.
+    fn check_ack(&mut self, now: Instant, segment: &Segment<'_>) -> Result<(), DropReason> {
+        let is_old = segment.ack.lt(self.snd.una - self.snd.max_wnd);
+        if is_old || self.snd.nxt.lt(segment.ack) {
+            self.challenge(now);
+            return Err(DropReason::BadAck);
+        }
+        Ok(())
+    }
+
+    /// An acknowledgment that tells a peer where we are, not too often.
+    fn challenge(&mut self, now: Instant) {
+        let (since, count) = &mut self.challenges;
+        if now.since(*since) >= CHALLENGE_PERIOD {
+            (*since, *count) = (now, 0);
+        }
+        if *count < CHALLENGES_MAX {
+            *count += 1;
+            self.ack_now = true;
+        }
+    }
+
+    /// RFC 7323 section 4.3, step 2.
+    fn note_timestamp(&mut self, now: Instant, segment: &Segment<'_>) {
+        let Some(ts) = segment.options.timestamps.filter(|_| self.opts.timestamps) else { return };
+        if segment.seq.le(self.ts.last_ack_sent) {
+            (self.ts.recent, self.ts.recent_at) = (ts.val, now);
+        }
+    }
+
+    fn scaled_window(&self, segment: &Segment<'_>) -> u32 {
+        u32::from(segment.window) << self.opts.snd_scale.unwrap_or(0)
+    }
+
+    /// Fifth, check the ACK field. True if something new was acknowledged.
+    fn process_ack(&mut self, now: Instant, segment: &Segment<'_>, content: &mut impl Content) -> bool {
+        let ack = segment.ack;
+        let window = self.scaled_window(segment);
+        let is_duplicate =
+            ack == self.snd.una && segment.is_empty() && window == self.snd.wnd && self.unacknowledged() > 0;
+        self.update_window(segment, window);
+        let in_flight = self.unacknowledged();
+        let acked = ack.since(self.snd.una);
+        if acked > 0 {
+            self.advance(now, segment, acked, content);
+        }
+        let is_sacked = self.note_sack(segment);
+        if is_duplicate && (is_sacked || !self.opts.sack) {
+            self.rec.dup_acks = self.rec.dup_acks.saturating_add(1);
+        }
+        self.recover(now, acked, in_flight);
+        acked > 0
+    }
+
+    /// SND.WND follows the newest segment (RFC 9293 section 3.10.7.4).
+    fn update_window(&mut self, segment: &Segment<'_>, window: u32) {
+        let snd = &mut self.snd;
+        let is_newer = snd.wl1.lt(segment.seq) || (snd.wl1 == segment.seq && snd.wl2.le(segment.ack));
+        if !is_newer || segment.ack.lt(snd.una) {
+            return;
+        }
+        let was_closed = snd.wnd == 0;
+        (snd.wnd, snd.wl1, snd.wl2) = (window, segment.seq, segment.ack);
+        snd.max_wnd = snd.max_wnd.max(window);
+        if was_closed && window > 0 {
+            self.timers.persist = None;
+            (self.rtt.backoff, self.unanswered) = (0, 0);
+        }
+        // An answer to a probe: the peer lives, whatever its window.
+        if self.timers.retransmit.is_none() {
+            self.unanswered = 0;
+        }
+    }
+
+    /// SND.UNA moves.
+    fn advance(&mut self, now: Instant, segment: &Segment<'_>, acked: u32, content: &mut impl Content) {
+        let fin = if self.snd.fin_sent() { self.snd.data_end() } else { None };
+        let fin_acked = fin.is_some_and(|fin| fin.lt(segment.ack));
+        self.release(acked - u32::from(fin_acked), content);
+        self.snd.una = segment.ack;
+        self.sample_rtt(now, segment);
+        (self.rtt.backoff, self.unanswered) = (0, 0);
+        self.rec.advance(segment.ack);
+        if self.unacknowledged() == 0 {
+            self.timers.retransmit = None;
+        } else {
+            self.arm_retransmit(now);
+        }
+        if fin_acked {
+            self.snd.fin = false;
+            match self.state {
+                State::FinWait1 => self.state = State::FinWait2,
+                State::Closing => self.enter_time_wait(),
+                State::LastAck => self.finish(CloseReason::Finished),
+                _ => {}
+            }
+        }
+    }
+
+    fn sample_rtt(&mut self, now: Instant, segment: &Segment<'_>) {
+        if let Some((seq, at)) = self.timed {
+            if seq.le(segment.ack) {
+                self.timed = None;
+                self.rtt.sample(now.since(at));
+            }
+            return;
+        }
+        // Nothing is timed after a retransmission; the timestamp still tells which sending was answered.
+        if let Some(ts) = segment.options.timestamps.filter(|_| self.opts.timestamps && !self.rec.is_open()) {
+            let ms = self.tsval(now).wrapping_sub(ts.ecr);
+            if ms < 1 << 20 {
+                self.rtt.sample(Duration::from_millis(u64::from(ms)));
+            }
+        }
+    }
+
+    /// Takes the segment's SACK blocks. True if they say something new.
+    fn note_sack(&mut self, segment: &Segment<'_>) -> bool {
+        if !self.opts.sack {
+            return false;
+        }
+        let mut is_new = false;
+        for &(left, right) in &segment.options.sack {
+            // One at or below SND.UNA is a duplicate's report (RFC 2883).
+            if self.snd.una.lt(left) && left.lt(right) && right.le(self.snd.nxt) {
+                is_new |= self.rec.insert(left, right);
+            }
+        }
+        let mss = self.mss();
+        self.rec.update_lost(mss);
+        is_new
+    }
+
+    /// Decides on loss recovery and the congestion window.
+    fn recover(&mut self, now: Instant, acked: u32, in_flight: u32) {
+        let (mss, una, nxt) = (self.mss(), self.snd.una, self.snd.nxt);
+        if let Phase::Fast(point) | Phase::Timeout(point) = self.rec.phase
+            && point.le(una)
+        {
+            self.rec.phase = Phase::Open;
+            self.rec.dup_acks = 0;
+            (self.rec.lost_end, self.rec.rtx_nxt) = (self.rec.lost_end.min(una), self.rec.rtx_nxt.min(una));
+            self.rec.advance(una);
+        }
+        match self.rec.phase {
+            Phase::Open => {
+                if acked > 0 {
+                    self.rec.dup_acks = 0;
+                }
+                let is_lost = una.lt(self.rec.lost_end) || self.rec.dup_acks >= DUP_THRESH;
+                if is_lost && una.lt(nxt) {
+                    self.cc.on_loss(in_flight, mss);
+                    self.rec.phase = Phase::Fast(nxt);
+                    self.rec.rtx_nxt = una;
+                    self.rec.lost_end = self.rec.lost_end.max((una + mss).min(nxt));
+                    self.timed = None;
+                    self.arm_retransmit(now);
+                } else if acked > 0 && in_flight + mss > self.cc.cwnd {
+                    self.cc.on_ack(now, acked, mss, Duration::from_micros(u64::from(self.rtt.srtt_us)));
+                }
+            }
+            // A partial acknowledgment: the next hole is lost too (RFC 6582 section 3.2).
+            Phase::Fast(_) if acked > 0 && self.rec.lost_end.le(una) => {
+                self.rec.lost_end = (una + mss).min(nxt);
+                self.rec.rtx_nxt = una;
+                self.rec.dup_acks = 0;
+            }
+            Phase::Fast(_) => {}
+            Phase::Timeout(_) => {
+                if acked > 0 {
+                    self.cc.on_ack(now, acked, mss, Duration::from_micros(u64::from(self.rtt.srtt_us)));
+                }
+            }
+        }
+    }
+
+    /// Seventh, process the segment text. True if there are new bytes to read.
+    fn process_text(&mut self, now: Instant, segment: &Segment<'_>) -> Result<bool, DropReason> {
+        if segment.payload.is_empty() {
+            return Ok(false);
+        }
+        let skip = usize::try_from(self.rcv.nxt.since(segment.seq)).unwrap_or(usize::MAX);
+        let seq = segment.seq.max(self.rcv.nxt);
+        let room = usize::try_from(self.rcv.edge.since(seq)).unwrap_or(0);
+        let text = segment.payload.get(skip..).unwrap_or_default();
+        if text.len() > room || text.is_empty() || self.rcv.fin.is_some_and(|fin| fin.le(seq)) {
+            self.ack_now = true;
+        }
+        let text = &text[..text.len().min(room)];
+        if text.is_empty() {
+            return Err(DropReason::OutOfWindow);
+        }
+        if skip > 0 && self.opts.sack {
+            self.dsack = Some((segment.seq, self.rcv.nxt));
+        }
+        if seq != self.rcv.nxt {
+            self.ack_now = true;
+            return self.insert_out_of_order(seq, text).map(|()| false);
+        }
+        self.rcv.buffer.extend_from_slice(text);
+        self.rcv.nxt += u32::try_from(text.len()).unwrap_or(0);
+        if self.rcv.out_of_order.is_empty() {
+            self.delay_ack(now, text.len());
+        } else {
+            self.pull_out_of_order();
+            self.ack_now = true;
+        }
+        Ok(true)
+    }
+
+    /// Acknowledges every second full segment at once, anything else a little later.
+    fn delay_ack(&mut self, now: Instant, len: usize) {
+        let is_full = len >= usize::from(self.opts.rcv_mss) - usize::from(self.opts.timestamps) * 12;
+        self.unacked_segments = self.unacked_segments.saturating_add(1);
+        let is_due = self.unacked_segments >= SEGMENTS_PER_ACK && (is_full || self.unacked_segments > SEGMENTS_PER_ACK);
+        if is_due || self.config.delayed_ack.is_zero() {
+            self.ack_now = true;
+        } else if self.timers.delayed_ack.is_none() {
+            self.timers.delayed_ack = Some(now + self.config.delayed_ack);
+        }
+    }
+
+    fn insert_out_of_order(&mut self, seq: SeqNum, text: &[u8]) -> Result<(), DropReason> {
+        let ranges = &mut self.rcv.out_of_order;
+        let end_of = |range: &(SeqNum, alloc::vec::Vec<u8>)| range.0 + u32::try_from(range.1.len()).unwrap_or(0);
+        let end = seq + u32::try_from(text.len()).unwrap_or(0);
+        let first = ranges.iter().position(|range| seq.le(end_of(range))).unwrap_or(ranges.len());
+        let mut last = first;
+        while ranges.get(last).is_some_and(|range| range.0.le(end)) {
+            last += 1;
+        }
+        if first == last {
+            if ranges.len() >= OUT_OF_ORDER_RANGES_MAX {
+                return Err(DropReason::OutOfOrderLimit);
+            }
+            ranges.insert(first, (seq, text.to_vec()));
+        } else {
+            // Joins what it touches: the first range takes the rest.
+            let start = ranges[first].0.min(seq);
+            let stop = end_of(&ranges[last - 1]).max(end);
+            let mut joined = alloc::vec![0; usize::try_from(stop.since(start)).unwrap_or(0)];
+            let mut put = |at: SeqNum, bytes: &[u8]| {
+                let from = usize::try_from(at.since(start)).unwrap_or(0);
+                joined[from..from + bytes.len()].copy_from_slice(bytes);
+            };
+            put(seq, text);
+            for (at, bytes) in &ranges[first..last] {
+                put(*at, bytes);
+            }
+            ranges.splice(first..last, [(start, joined)]);
+        }
+        self.rcv.latest = seq;
+        Ok(())
+    }
+
+    /// Moves what has become in order to the buffer.
+    fn pull_out_of_order(&mut self) {
+        let rcv = &mut self.rcv;
+        let mut taken = 0;
+        for (seq, bytes) in &rcv.out_of_order {
+            if rcv.nxt.lt(*seq) {
+                break;
+            }
+            let skip = usize::try_from(rcv.nxt.since(*seq)).unwrap_or(usize::MAX);
+            if let Some(rest) = bytes.get(skip..) {
+                rcv.buffer.extend_from_slice(rest);
+                rcv.nxt += u32::try_from(rest.len()).unwrap_or(0);
+            }
+            taken += 1;
+        }
+        rcv.out_of_order.drain(..taken);
+        if rcv.out_of_order.is_empty() {
+            rcv.out_of_order = alloc::vec::Vec::new();
+        }
+    }
+
+    /// Eighth, check the FIN bit.
+    fn process_fin(&mut self, segment: &Segment<'_>) {
+        if segment.flags.has(Flags::FIN) {
+            let fin = segment.seq + u32::try_from(segment.payload.len()).unwrap_or(0);
+            if self.rcv.fin.is_none() && self.rcv.nxt.le(fin) && fin.le(self.rcv.edge) {
+                self.rcv.fin = Some(fin);
+            }
+            self.ack_now = true;
+        }
+        if self.rcv.fin != Some(self.rcv.nxt) {
+            return;
+        }
+        self.rcv.nxt += 1;
+        self.rcv.edge = self.rcv.edge.max(self.rcv.nxt);
+        self.ack_now = true;
+        match self.state {
+            State::Established => self.state = State::CloseWait,
+            State::FinWait1 => self.state = State::Closing,
+            State::FinWait2 => self.enter_time_wait(),
+            _ => {}
+        }
+    }
+
+    fn enter_time_wait(&mut self) {
+        self.state = State::TimeWait;
+        self.timers = super::timers::Timers::default();
+        self.closed = Some(CloseReason::Finished);
+    }
+}

@@ -1,0 +1,43 @@
+//! TCP (RFC 9293): connections as plain data, segments in, segments out.
+//!
+//! ```text
+//!            SYN                    Segment::parse                          poll_transmit
+//!   wire ----------> Tcb::accept ------------------> Tcb::handle_segment ---------------> wire
+//!                                                     Tcb::handle_timeout
+//!                                        freeze | ^ thaw
+//!                                               v |
+//!                                              Frozen   (handoff-proto writes it as an image)
+//! ```
+//! - [`tcb`](self::Tcb) is the control block, `input` and `output` are what it does with segments, `timers` with time.
+//! - [`Content`] is where the bytes to send are. The TCB has only extents of it.
+//! - `freeze` is the one place where it is decided what becomes of each field in a move.
+//! - [`TimeWait`], [`reset_for`], [`reset_at`]: what is said for connections that are not there any more.
+
+mod cc;
+mod config;
+mod content;
+mod freeze;
+mod gone;
+mod input;
+mod isn;
+mod output;
+mod recovery;
+mod rtt;
+mod segment;
+mod seq;
+mod tcb;
+mod timers;
+
+pub use cc::{Algorithm, Congestion, Cubic, Growth, NewReno};
+pub use config::TcpConfig;
+pub use content::{Content, ContentLost, Extent, Place, SourceId};
+pub use freeze::{FreezeError, Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenTimers, ThawError};
+pub use gone::{GONE_ANSWERS_MAX, TimeWait, TimeWaitAction, reset_at, reset_for};
+pub use input::OUT_OF_ORDER_RANGES_MAX;
+pub use isn::{isn, ts_offset, ts_offset_above};
+pub use recovery::{DUP_THRESH, Phase, Recovery, SACKED_RANGES_MAX};
+pub use rtt::Rtt;
+pub use segment::{Flags, HEADER_LEN, HEADER_LEN_MAX, Options, SACK_BLOCKS_MAX, Segment, Timestamps};
+pub use seq::SeqNum;
+pub use tcb::{CloseReason, EXTENTS_MAX, MSS_DEFAULT, Negotiated, Outcome, PushError, Rcv, Snd, State, Tcb, TsClock};
+pub use timers::Timers;

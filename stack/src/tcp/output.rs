@@ -1,0 +1,335 @@
+//! Segments that leave. One call, one segment: reset or SYN-ACK, what is lost, what is new, probe, acknowledgment.
+
+use arrayvec::ArrayVec;
+
+use super::content::{Content, Place};
+use super::recovery::Phase;
+use super::segment::{Flags, HEADER_LEN, Options, SACK_BLOCKS_MAX, Segment, Timestamps};
+use super::seq::SeqNum;
+use super::tcb::{CloseReason, State, Tcb};
+use crate::time::Instant;
+
+/// What the next segment is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Next {
+    Reset,
+    SynAck,
+    /// Bytes from here, this many, and FIN behind them; sent before or not.
+    Data {
+        seq: SeqNum,
+        len: u32,
+        fin: bool,
+        again: bool,
+    },
+    Probe,
+    Ack,
+}
+
+impl Tcb {
+    /// Whether [`Tcb::poll_transmit`] would write a segment.
+    #[must_use]
+    pub fn wants_transmit(&self, now: Instant) -> bool {
+        self.next_segment(now).is_some()
+    }
+
+    /// Writes one segment into `buf`, header and payload, checksum zero; returns its length, or zero if nothing is to be
+    /// sent now. `buf` has room for a packet of [`Tcb::mtu`] bytes without its IP header.
+    pub fn poll_transmit(&mut self, now: Instant, content: &mut impl Content, buf: &mut [u8]) -> usize {
+        let Some(next) = self.next_segment(now) else { return 0 };
+        match next {
+            Next::Reset => {
+                self.control_now = false;
+                self.write_reset(buf)
+            }
+            Next::SynAck => {
+                self.control_now = false;
+                self.sent_at = now;
+                self.write_syn_ack(now, buf)
+            }
+            Next::Data { seq, len, fin, again } => self.write_data(now, (seq, len, fin, again), content, buf),
+            Next::Probe => {
+                self.probe_now = false;
+                self.check_stall(now);
+                // An old number: the peer answers with where it is (RFC 9293 section 3.8.4).
+                self.write(now, self.snd.una - 1, Flags::ACK, 0, buf)
+            }
+            Next::Ack => self.write(now, self.snd.nxt, Flags::ACK, 0, buf),
+        }
+    }
+
+    fn next_segment(&self, _now: Instant) -> Option<Next> {
+        if self.control_now {
+            return Some(if self.state == State::Closed { Next::Reset } else { Next::SynAck });
+        }
+        match self.state {
+            State::SynReceived | State::Closed => return None,
+            State::TimeWait => return self.ack_now.then_some(Next::Ack),
+            _ => {}
+        }
+        self.next_data().or_else(|| if self.probe_now { Some(Next::Probe) } else { self.ack_now.then_some(Next::Ack) })
+    }
+
+    /// The next segment with data or FIN, if the windows allow one.
+    fn next_data(&self) -> Option<Next> {
+        let mss = self.mss();
+        let pipe = self.pipe();
+        if let Some((start, end)) = self.rec.next_lost() {
+            // The first segment of a recovery is always sent (RFC 6675 section 5, step 4.3).
+            let is_first = self.rec.rtx_nxt.le(self.snd.una);
+            if !is_first && pipe + mss.min(end.since(start)) > self.cc.cwnd {
+                return None;
+            }
+            let fin_at = if self.snd.fin_sent() { self.snd.data_end() } else { None };
+            let data_end = fin_at.map_or(end, |fin| end.min(fin));
+            let len = data_end.since(start).min(mss);
+            let fin = fin_at.is_some_and(|fin| start + len == fin && fin.lt(end));
+            if len > 0 && !self.is_local(start) {
+                return None;
+            }
+            return Some(Next::Data { seq: start, len, fin, again: true });
+        }
+        self.next_new(mss, pipe)
+    }
+
+    fn next_new(&self, mss: u32, pipe: u32) -> Option<Next> {
+        let snd = &self.snd;
+        let unsent = snd.unsent();
+        let fin_unsent = snd.fin && !snd.fin_sent();
+        if unsent == 0 && !fin_unsent {
+            return None;
+        }
+        let in_flight = self.unacknowledged();
+        let edge = snd.una + snd.wnd.min(self.config.in_flight_bytes_max);
+        let window = edge.since(snd.nxt);
+        let congestion = self.cc.cwnd.saturating_sub(pipe);
+        let wanted = u32::try_from(unsent.min(u64::from(mss))).unwrap_or(mss);
+        let len = wanted.min(window);
+        let fin = fin_unsent && u64::from(len) == unsent;
+        if len == 0 {
+            // FIN alone; it may also go out into a closed window, as a probe of it would.
+            return (fin && unsent == 0).then_some(Next::Data { seq: snd.nxt, len, fin, again: false });
+        }
+        // Sender's SWS avoidance (RFC 9293 section 3.8.6.2.1), with Nagle off: a full segment, all there is, or a good
+        // part of the greatest window; or the override timeout is over.
+        let is_worth = len == mss || u64::from(len) == unsent || len >= snd.max_wnd / 2 || self.probe_now;
+        let fits = len <= congestion || in_flight == 0;
+        if !is_worth || !fits || !self.is_local(snd.nxt) {
+            return None;
+        }
+        Some(Next::Data { seq: snd.nxt, len, fin, again: false })
+    }
+
+    /// Bytes in flight, as far as we know.
+    fn pipe(&self) -> u32 {
+        let pipe = self.rec.pipe(self.snd.una, self.snd.nxt);
+        match self.rec.phase {
+            // Without SACK each duplicate says that a segment has left the network (RFC 6582).
+            Phase::Fast(_) if !self.opts.sack => pipe.saturating_sub(u32::from(self.rec.dup_acks) * self.mss()),
+            _ => pipe,
+        }
+    }
+
+    /// Whether the byte at `seq` is in this node's store. What an earlier owner keeps cannot be sent from here.
+    fn is_local(&self, seq: SeqNum) -> bool {
+        let mut offset = u64::from(seq.since(self.snd.una));
+        for extent in &self.snd.queue {
+            if offset < extent.len {
+                return matches!(extent.place, Place::Local { .. });
+            }
+            offset -= extent.len;
+        }
+        false
+    }
+
+    fn write_data(
+        &mut self,
+        now: Instant,
+        (seq, len, fin, again): (SeqNum, u32, bool, bool),
+        content: &mut impl Content,
+        buf: &mut [u8],
+    ) -> usize {
+        self.restart_if_idle(now);
+        let mut flags = Flags::ACK;
+        if fin {
+            flags = flags.with(Flags::FIN);
+        }
+        if seq + len == self.snd.data_end().unwrap_or(seq) {
+            flags = flags.with(Flags::PSH);
+        }
+        let options = self.options(now);
+        let header = HEADER_LEN + options.len();
+        // SACK blocks beside data take from its room.
+        let room = buf.len().min(usize::from(self.opts.snd_mss) + HEADER_LEN).saturating_sub(header);
+        let full = usize::try_from(len).unwrap_or(0);
+        let n = full.min(room);
+        if n < full {
+            flags = Flags::ACK;
+        }
+        if self.read(seq, content, &mut buf[header..header + n]).is_err() {
+            self.abort_for(CloseReason::ContentLost);
+            self.control_now = false;
+            return self.write_reset(buf);
+        }
+        let sent = u32::try_from(n).unwrap_or(0) + u32::from(flags.has(Flags::FIN));
+        self.note_sent(now, seq, sent, again);
+        self.write_with(now, seq, flags, options, n, buf)
+    }
+
+    /// What was sent moves SND.NXT or the retransmission pointer, and starts the timer.
+    fn note_sent(&mut self, now: Instant, seq: SeqNum, sent: u32, again: bool) {
+        if again {
+            self.rec.rtx_nxt = seq + sent;
+            self.timed = None;
+        } else {
+            self.snd.nxt = seq + sent;
+            if self.timed.is_none() && self.rec.is_open() {
+                self.timed = Some((self.snd.nxt, now));
+            }
+        }
+        if self.timers.retransmit.is_none() {
+            self.arm_retransmit(now);
+        }
+        self.timers.persist = None;
+        self.probe_now = false;
+        self.sent_at = now;
+    }
+
+    /// Reads the bytes at `seq` from where the extents say they are.
+    fn read(&self, seq: SeqNum, content: &mut impl Content, mut buf: &mut [u8]) -> Result<(), super::ContentLost> {
+        let mut skip = u64::from(seq.since(self.snd.una));
+        for extent in &self.snd.queue {
+            if buf.is_empty() {
+                break;
+            }
+            if skip >= extent.len {
+                skip -= extent.len;
+                continue;
+            }
+            let n = buf.len().min(usize::try_from(extent.len - skip).unwrap_or(usize::MAX));
+            let (now, later) = buf.split_at_mut(n);
+            let Place::Local { source, offset } = extent.place else { return Err(super::ContentLost) };
+            content.read(source, offset + skip, now)?;
+            (buf, skip) = (later, 0);
+        }
+        if buf.is_empty() { Ok(()) } else { Err(super::ContentLost) }
+    }
+
+    /// The options of every segment but the SYN.
+    fn options(&self, now: Instant) -> Options {
+        let timestamps = self.opts.timestamps.then(|| Timestamps { val: self.tsval(now), ecr: self.ts.recent });
+        Options { timestamps, sack: self.sack_blocks(), ..Options::default() }
+    }
+
+    /// SACK blocks: a duplicate first (RFC 2883), then the range that came last, then the others (RFC 2018 section 4).
+    fn sack_blocks(&self) -> ArrayVec<(SeqNum, SeqNum), SACK_BLOCKS_MAX> {
+        let mut blocks = ArrayVec::new();
+        if !self.opts.sack || (self.rcv.out_of_order.is_empty() && self.dsack.is_none()) {
+            return blocks;
+        }
+        let most = if self.opts.timestamps { SACK_BLOCKS_MAX - 1 } else { SACK_BLOCKS_MAX };
+        blocks.extend(self.dsack);
+        let ranges = self.rcv.out_of_order.iter().map(|(seq, bytes)| {
+            let end = *seq + u32::try_from(bytes.len()).unwrap_or(0);
+            (*seq, end)
+        });
+        let is_latest = |(left, right): &(SeqNum, SeqNum)| left.le(self.rcv.latest) && self.rcv.latest.lt(*right);
+        let latest = ranges.clone().find(is_latest);
+        for block in latest.into_iter().chain(ranges.filter(|range| Some(*range) != latest)) {
+            if blocks.len() >= most {
+                break;
+            }
+            blocks.push(block);
+        }
+        blocks
+    }
+
+    fn write(&mut self, now: Instant, seq: SeqNum, flags: Flags, len: usize, buf: &mut [u8]) -> usize {
+        let options = self.options(now);
+        self.write_with(now, seq, flags, options, len, buf)
+    }
+
+    /// Writes the header in front of `len` bytes of payload that stand in their place.
+    fn write_with(
+        &mut self,
+        now: Instant,
+        seq: SeqNum,
+        flags: Flags,
+        options: Options,
+        len: usize,
+        buf: &mut [u8],
+    ) -> usize {
+        let edge = self.rcv.nxt + self.window_to_offer();
+        self.rcv.edge = self.rcv.edge.max(edge);
+        let window = self.offered() >> if self.opts.snd_scale.is_some() { self.opts.rcv_scale } else { 0 };
+        let header = Segment {
+            src_port: self.flow.vip.port,
+            dst_port: self.flow.client.port,
+            seq,
+            ack: self.rcv.nxt,
+            flags,
+            window: u16::try_from(window).unwrap_or(u16::MAX),
+            urgent: 0,
+            options,
+            payload: &[],
+        };
+        self.ts.last_ack_sent = self.rcv.nxt;
+        (self.ack_now, self.unacked_segments, self.dsack) = (false, 0, None);
+        self.timers.delayed_ack = None;
+        self.sent_at = now;
+        let written = header.emit(buf);
+        if written == 0 { 0 } else { written + len }
+    }
+
+    fn write_syn_ack(&mut self, now: Instant, buf: &mut [u8]) -> usize {
+        let timestamps = self.opts.timestamps.then(|| Timestamps { val: self.tsval(now), ecr: self.ts.recent });
+        let options = Options {
+            mss: Some(self.opts.rcv_mss),
+            window_scale: self.opts.snd_scale.map(|_| self.opts.rcv_scale),
+            sack_permitted: self.opts.sack,
+            timestamps,
+            sack: ArrayVec::new(),
+        };
+        // The window of a SYN is never scaled (RFC 7323 section 2.2).
+        let window = u16::try_from(self.offered()).unwrap_or(u16::MAX);
+        let syn_ack = Segment {
+            src_port: self.flow.vip.port,
+            dst_port: self.flow.client.port,
+            seq: self.snd.iss,
+            ack: self.rcv.nxt,
+            flags: Flags::SYN.with(Flags::ACK),
+            window,
+            urgent: 0,
+            options,
+            payload: &[],
+        };
+        syn_ack.emit(buf)
+    }
+
+    fn write_reset(&self, buf: &mut [u8]) -> usize {
+        let reset = Segment {
+            src_port: self.flow.vip.port,
+            dst_port: self.flow.client.port,
+            seq: self.snd.nxt,
+            ack: self.rcv.nxt,
+            flags: Flags::RST.with(Flags::ACK),
+            window: 0,
+            urgent: 0,
+            options: Options::default(),
+            payload: &[],
+        };
+        reset.emit(buf)
+    }
+
+    /// Whether there is something to send, nothing in flight, and no window for it, or one too small to be worth it.
+    fn is_stalled(&self) -> bool {
+        self.is_synchronized() && self.unacknowledged() == 0 && self.snd.unsent() > 0 && self.next_data().is_none()
+    }
+
+    /// Starts the persist timer when the window has closed on what is queued (RFC 9293 section 3.8.6.1), or is too small to be
+    /// worth a segment (section 3.8.6.2.1, the override timeout). To be called whenever something changed.
+    pub fn check_stall(&mut self, now: Instant) {
+        if self.timers.persist.is_none() && !self.probe_now && self.is_stalled() {
+            self.timers.persist = Some(now + self.rtt.rto(&self.config));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Round-trip time and retransmission timeout (RFC 6298), in microseconds.
+
+use super::config::TcpConfig;
+use crate::time::Duration;
+
+/// Clock granularity G (RFC 6298 section 2): a timestamp's millisecond.
+const GRANULARITY_US: u32 = 1_000;
+/// The greatest sample that is believed.
+const SAMPLE_MAX_US: u32 = 120_000_000;
+
+/// The estimator's state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Rtt {
+    /// SRTT; zero before the first sample.
+    pub srtt_us: u32,
+    /// RTTVAR.
+    pub rttvar_us: u32,
+    /// How often the timer has run out without an acknowledgment in between (RFC 6298 section 5.5).
+    pub backoff: u8,
+}
+
+impl Rtt {
+    /// Takes a sample (RFC 6298 sections 2.2 and 2.3).
+    pub(crate) fn sample(&mut self, rtt: Duration) {
+        let r = u32::try_from(rtt.as_micros()).unwrap_or(SAMPLE_MAX_US).clamp(1, SAMPLE_MAX_US);
+        if self.srtt_us == 0 {
+            (self.srtt_us, self.rttvar_us) = (r, r / 2);
+            return;
+        }
+        // Both stay below SAMPLE_MAX_US, so the sums fit.
+        self.rttvar_us = self.rttvar_us / 4 * 3 + self.srtt_us.abs_diff(r) / 4;
+        self.srtt_us = (self.srtt_us / 8 * 7 + r / 8).max(1);
+    }
+
+    /// RTO with its backoff (RFC 6298 sections 2.3 and 5.5).
+    pub(crate) fn rto(&self, config: &TcpConfig) -> Duration {
+        let base = if self.srtt_us == 0 {
+            config.rto_initial
+        } else {
+            let us = self.srtt_us.saturating_add(GRANULARITY_US.max(self.rttvar_us.saturating_mul(4)));
+            Duration::from_micros(u64::from(us)).max(config.rto_min)
+        };
+        base.saturating_mul(1 << self.backoff.min(16)).min(config.rto_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follows_rfc_6298() {
+        let config = TcpConfig::default();
+        let mut rtt = Rtt::default();
+        assert_eq!(rtt.rto(&config), Duration::from_secs(1));
+        rtt.sample(Duration::from_millis(400));
+        // SRTT = R, RTTVAR = R/2, RTO = SRTT + 4 RTTVAR.
+        assert_eq!((rtt.srtt_us, rtt.rttvar_us), (400_000, 200_000));
+        assert_eq!(rtt.rto(&config), Duration::from_millis(1200));
+        rtt.sample(Duration::from_millis(480));
+        // RTTVAR = 3/4 RTTVAR + 1/4 |SRTT - R'|, SRTT = 7/8 SRTT + 1/8 R'.
+        assert_eq!((rtt.srtt_us, rtt.rttvar_us), (410_000, 170_000));
+        rtt.backoff = 2;
+        assert_eq!(rtt.rto(&config), Duration::from_millis(1090 * 4));
+        rtt.backoff = 200;
+        assert_eq!(rtt.rto(&config), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn never_below_the_least() {
+        let mut rtt = Rtt::default();
+        rtt.sample(Duration::from_micros(50));
+        assert_eq!(rtt.rto(&TcpConfig::default()), Duration::from_millis(200));
+    }
+}

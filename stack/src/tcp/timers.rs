@@ -1,0 +1,126 @@
+//! Timers as data: a deadline each, or none.
+
+use super::cc::Congestion;
+use super::content::Content;
+use super::tcb::{CloseReason, Outcome, State, Tcb};
+use crate::time::{Instant, earliest};
+
+/// When something is to be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Timers {
+    /// To send again what is not acknowledged (RFC 6298), or the SYN-ACK.
+    pub retransmit: Option<Instant>,
+    /// To probe a closed window (RFC 9293 section 3.8.6.1).
+    pub persist: Option<Instant>,
+    /// To acknowledge what could not be acknowledged with data (RFC 9293 section 3.8.6.3).
+    pub delayed_ack: Option<Instant>,
+    /// To see whether an idle peer lives (RFC 9293 section 3.8.4).
+    pub keepalive: Option<Instant>,
+}
+
+/// Probes of an idle peer before it is given up (RFC 1122 section 4.2.3.6 leaves the number open).
+const KEEPALIVE_PROBES: u8 = 5;
+
+impl Tcb {
+    /// When [`Tcb::handle_timeout`] has something to do.
+    #[must_use]
+    pub fn poll_at(&self) -> Option<Instant> {
+        let Timers { retransmit, persist, delayed_ack, keepalive } = self.timers;
+        [persist, delayed_ack, keepalive].into_iter().fold(retransmit, earliest)
+    }
+
+    /// Does what is due at `now`; what is to be sent comes out of [`Tcb::poll_transmit`].
+    pub fn handle_timeout(&mut self, now: Instant, _content: &mut impl Content) -> Outcome {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if is_due(self.timers.delayed_ack) {
+            self.timers.delayed_ack = None;
+            self.ack_now = true;
+        }
+        if is_due(self.timers.retransmit) {
+            self.retransmission_timeout(now);
+        }
+        if is_due(self.timers.persist) {
+            self.persist_timeout();
+        }
+        if is_due(self.timers.keepalive) {
+            self.keepalive_timeout(now);
+        }
+        Outcome { closed: self.closed, ..Outcome::default() }
+    }
+
+    /// RFC 6298 section 5.4 to 5.7.
+    fn retransmission_timeout(&mut self, now: Instant) {
+        self.timers.retransmit = None;
+        let is_first = self.rtt.backoff == 0;
+        self.rtt.backoff = self.rtt.backoff.saturating_add(1);
+        self.unanswered = self.unanswered.saturating_add(1);
+        if self.state == State::SynReceived {
+            if self.unanswered > self.config.syn_ack_retries {
+                self.finish(CloseReason::TimedOut);
+                return;
+            }
+            self.control_now = true;
+            self.arm_retransmit(now);
+            return;
+        }
+        if self.unanswered > self.config.data_retries {
+            self.abort_for(CloseReason::TimedOut);
+            return;
+        }
+        let in_flight = self.unacknowledged();
+        if in_flight == 0 {
+            return;
+        }
+        let mss = self.mss();
+        self.cc.on_timeout(in_flight, mss, is_first);
+        self.rec.lose_all(self.snd.una, self.snd.nxt);
+        self.timed = None;
+        self.arm_retransmit(now);
+    }
+
+    /// The window is still closed: probe it. Every answer, also one that keeps it closed, is a sign of life.
+    fn persist_timeout(&mut self) {
+        self.timers.persist = None;
+        self.unanswered = self.unanswered.saturating_add(1);
+        if self.unanswered > self.config.data_retries {
+            self.abort_for(CloseReason::TimedOut);
+            return;
+        }
+        self.probe_now = true;
+        self.rtt.backoff = self.rtt.backoff.saturating_add(1);
+    }
+
+    fn keepalive_timeout(&mut self, now: Instant) {
+        let Some(idle) = self.config.keepalive else { return };
+        if now.since(self.heard_at) < idle {
+            self.timers.keepalive = Some(self.heard_at + idle);
+            return;
+        }
+        self.unanswered = self.unanswered.saturating_add(1);
+        if self.unanswered > KEEPALIVE_PROBES {
+            self.abort_for(CloseReason::TimedOut);
+            return;
+        }
+        self.probe_now = true;
+        self.timers.keepalive = Some(now + self.rtt.rto(&self.config).max(idle / 8));
+    }
+
+    /// Starts the retransmission timer anew (RFC 6298 sections 5.1 and 5.3).
+    pub(crate) fn arm_retransmit(&mut self, now: Instant) {
+        self.timers.retransmit = Some(now + self.rtt.rto(&self.config));
+    }
+
+    /// Starts keepalive, where it is wanted.
+    pub(crate) fn arm_keepalive(&mut self, now: Instant) {
+        self.timers.keepalive = self.config.keepalive.map(|idle| now + idle);
+    }
+
+    /// After a silence longer than the RTO the window is not believed any more (RFC 5681 section 4.1).
+    pub(crate) fn restart_if_idle(&mut self, now: Instant) {
+        let is_idle = self.unacknowledged() == 0 && now.since(self.sent_at) > self.rtt.rto(&self.config);
+        if is_idle && self.rec.is_open() {
+            let mss = self.mss();
+            Congestion::on_idle(&mut self.cc, mss, self.config.initial_window_segments);
+        }
+    }
+}
