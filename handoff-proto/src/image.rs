@@ -1,4 +1,674 @@
 //! A frozen connection as bytes.
+//!
+//! ```text
+//!  +----------------------+  Head: who, where, when (fixed, 76 bytes)
+//!  | version, ids, flow   |
+//!  +----------------------+  Block: the TCB's numbers (fixed, 188 bytes)
+//!  | sequence numbers ... |
+//!  +----------------------+  the HTTP cursor (fixed, 32 bytes)
+//!  | cursor               |
+//!  +------+------+--------+
+//!  | kind |  len | value  |  parts of any length, in any order but that of the send queue
+//!  +------+------+--------+
+//!  |  ... until the end   |
+//! ```
+//! All integers are big-endian. Times are microseconds; all bits set means that there is none. A part whose kind has its highest
+//! bit set must be understood: who does not know it refuses the image. Any other unknown part is skipped.
+//!
+//! The reader checks the form; whether the values make a connection is checked where it is thawed
+//! ([`Tcb::thaw`](baton_stack::tcp::Tcb::thaw)).
+
+use arrayvec::ArrayVec;
+use baton_http1::{CURSOR_LEN, Cursor};
+use baton_stack::addr::{ConnId, Endpoint, Flow, IpAddr, MacAddr};
+use baton_stack::tcp::{
+    EXTENTS_MAX, Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenTimers, Negotiated, NewReno,
+    OUT_OF_ORDER_RANGES_MAX, Phase, Recovery, Rtt, SACKED_RANGES_MAX, SeqNum, State,
+};
+use baton_stack::time::Duration;
+use zerocopy::byteorder::big_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::codec::{Reader, Wire};
+use crate::message::{RefuseReason, Served};
+use crate::names::Epoch;
 
 /// The longest image, in bytes.
 pub const IMAGE_BYTES_MAX: usize = 2 << 20;
+/// The version that is written. The one before it, once there is one, is read too.
+pub const IMAGE_VERSION: u8 = 1;
+/// The length of an idle connection's image at the most, whatever its address family.
+pub const IDLE_IMAGE_BYTES_MAX: usize = 384;
+/// Requests whose server is decided already, at the most.
+pub const PLAN_MAX: usize = 32;
+
+const KIND_MUST_UNDERSTAND: u16 = 1 << 15;
+const KIND_UNREAD: u16 = KIND_MUST_UNDERSTAND | 1;
+const KIND_OUT_OF_ORDER: u16 = KIND_MUST_UNDERSTAND | 2;
+const KIND_BYTES: u16 = KIND_MUST_UNDERSTAND | 3;
+const KIND_REMOTE: u16 = KIND_MUST_UNDERSTAND | 4;
+const KIND_SACKED: u16 = KIND_MUST_UNDERSTAND | 5;
+const KIND_PLAN: u16 = KIND_MUST_UNDERSTAND | 6;
+
+/// No time: the timer does not run.
+const NEVER: u64 = u64::MAX;
+
+/// Everything that a new owner needs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Image {
+    /// The connection.
+    pub c: ConnId,
+    /// The donor's epoch.
+    pub base: Epoch,
+    /// The recipient's epoch.
+    pub epoch: Epoch,
+    /// The highest epoch under which it was ever tried to move the connection.
+    pub tried: Epoch,
+    /// Where the client's packets come from, and so where packets to it go.
+    pub next_hop: MacAddr,
+    /// The TCB.
+    pub tcb: Frozen,
+    /// Where the parser stands.
+    pub cursor: Cursor,
+    /// What is decided of requests to come.
+    pub plan: Plan,
+    /// What the connection was used for so far.
+    pub served: Served,
+}
+
+/// A request that the recipient is to serve itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Planned {
+    /// Its ordinal on the connection.
+    pub n: u32,
+    /// Bytes of its path that the service does not see.
+    pub strip: u16,
+}
+
+/// Requests whose server is decided: at most [`PLAN_MAX`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Plan(ArrayVec<Planned, PLAN_MAX>);
+
+impl Plan {
+    /// One request.
+    #[must_use]
+    pub fn of(planned: Planned) -> Self {
+        Self(ArrayVec::from_iter([planned]))
+    }
+
+    /// Adds a request. False if there is no room.
+    #[must_use]
+    pub fn push(&mut self, planned: Planned) -> bool {
+        self.0.try_push(planned).is_ok()
+    }
+
+    /// The requests.
+    pub fn iter(&self) -> impl Iterator<Item = Planned> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+/// Why bytes are no image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ImageError {
+    /// Too short for what it says of itself.
+    #[error("the image ends too early")]
+    Truncated,
+    /// Of another version.
+    #[error("the image is of version {0}")]
+    Version(u8),
+    /// A part that must be understood, and is not.
+    #[error("the image has a part of unknown kind {0:#06x}")]
+    UnknownPart(u16),
+    /// A field or part, named here, has a value or comes as often as in no image.
+    #[error("no image has such a {0}")]
+    Malformed(&'static str),
+}
+
+impl ImageError {
+    /// What the donor is told.
+    #[must_use]
+    pub const fn refusal(self) -> RefuseReason {
+        match self {
+            Self::Version(_) | Self::UnknownPart(_) => RefuseReason::Version,
+            Self::Truncated | Self::Malformed(_) => RefuseReason::Malformed,
+        }
+    }
+}
+
+/// Who, where, when.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+struct Head {
+    version: u8,
+    /// 4 or 6.
+    family: u8,
+    next_hop: [u8; 6],
+    c: U64,
+    base: U32,
+    epoch: U32,
+    tried: U32,
+    served_requests: U32,
+    served_bytes: U64,
+    /// An IPv4 address stands in front, zeros behind it.
+    client_addr: [u8; 16],
+    vip_addr: [u8; 16],
+    client_port: U16,
+    vip_port: U16,
+}
+
+/// The TCB's numbers.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+struct Block {
+    state: u8,
+    flags: u8,
+    snd_scale: u8,
+    rcv_scale: u8,
+    snd_mss: U16,
+    rcv_mss: U16,
+    iss: U32,
+    snd_una: U32,
+    snd_nxt: U32,
+    snd_wnd: U32,
+    snd_wl1: U32,
+    snd_wl2: U32,
+    max_wnd: U32,
+    irs: U32,
+    rcv_nxt: U32,
+    rcv_edge: U32,
+    rcv_latest: U32,
+    rcv_fin: U32,
+    tsval: U32,
+    ts_recent: U32,
+    ts_recent_age: U64,
+    last_ack_sent: U32,
+    srtt_us: U32,
+    rttvar_us: U32,
+    backoff: u8,
+    unanswered: u8,
+    unacked_segments: u8,
+    dup_acks: u8,
+    cwnd: U32,
+    ssthresh: U32,
+    /// 1: NewReno, 2: CUBIC.
+    algorithm: u8,
+    /// 0: open, 1: fast recovery, 2: after a timeout.
+    phase: u8,
+    reserved: U16,
+    /// NewReno: bytes acknowledged. CUBIC: `W_max`, K, window at the epoch, `W_est`, fraction.
+    growth: [U32; 5],
+    epoch_age: U64,
+    recovery_point: U32,
+    lost_end: U32,
+    rtx_nxt: U32,
+    retransmit: U64,
+    persist: U64,
+    delayed_ack: U64,
+    keepalive: U64,
+    sent_age: U64,
+    heard_age: U64,
+}
+
+const _: () = assert!(size_of::<Head>() == 76);
+const _: () = assert!(size_of::<Block>() == 188);
+const _: () = assert!(size_of::<Head>() + size_of::<Block>() + CURSOR_LEN < IDLE_IMAGE_BYTES_MAX);
+
+const FLAG_SACK: u8 = 1 << 0;
+const FLAG_TIMESTAMPS: u8 = 1 << 1;
+const FLAG_SCALING: u8 = 1 << 2;
+const FLAG_FIN: u8 = 1 << 3;
+const FLAG_RCV_FIN: u8 = 1 << 4;
+const FLAG_ACK_NOW: u8 = 1 << 5;
+const FLAG_PROBE_NOW: u8 = 1 << 6;
+const FLAGS_KNOWN: u8 = (1 << 7) - 1;
+
+const ALGORITHM_NEW_RENO: u8 = 1;
+const ALGORITHM_CUBIC: u8 = 2;
+
+const STATES: [State; 7] = [
+    State::Established,
+    State::FinWait1,
+    State::FinWait2,
+    State::CloseWait,
+    State::Closing,
+    State::LastAck,
+    State::TimeWait,
+];
+
+impl Image {
+    /// The image's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.len_about());
+        out.extend_from_slice(self.head().as_bytes());
+        out.extend_from_slice(block_of(&self.tcb).as_bytes());
+        let mut cursor = [0; CURSOR_LEN];
+        self.cursor.encode(&mut cursor);
+        out.extend_from_slice(&cursor);
+        if !self.plan.0.is_empty() {
+            put_part(&mut out, KIND_PLAN, |out| {
+                for Planned { n, strip } in self.plan.iter() {
+                    n.put(out);
+                    strip.put(out);
+                }
+            });
+        }
+        put_parts(&mut out, &self.tcb);
+        out
+    }
+
+    /// Reads an image.
+    ///
+    /// # Errors
+    /// It is none, or one that this version cannot read.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ImageError> {
+        let version = *bytes.first().ok_or(ImageError::Truncated)?;
+        if version != IMAGE_VERSION {
+            return Err(ImageError::Version(version));
+        }
+        let (head, rest) = Head::read_from_prefix(bytes).map_err(|_| ImageError::Truncated)?;
+        let (block, rest) = Block::read_from_prefix(rest).map_err(|_| ImageError::Truncated)?;
+        let mut reader = Reader::new(rest);
+        let cursor = reader.array::<CURSOR_LEN>().ok_or(ImageError::Truncated)?;
+        let cursor = Cursor::decode(&cursor).map_err(|_| ImageError::Malformed("cursor"))?;
+        let parts = Parts::take(&mut reader)?;
+        let flow = flow_of(&head)?;
+        Ok(Self {
+            c: ConnId(head.c.get()),
+            base: Epoch(head.base.get()),
+            epoch: Epoch(head.epoch.get()),
+            tried: Epoch(head.tried.get()),
+            next_hop: MacAddr(head.next_hop),
+            cursor,
+            served: Served { requests: head.served_requests.get(), bytes: head.served_bytes.get() },
+            plan: Plan(parts.plan),
+            tcb: frozen_of(flow, &block, (parts.queue, parts.unread, parts.out_of_order, parts.sacked))?,
+        })
+    }
+
+    fn head(&self) -> Head {
+        let Self { c, base, epoch, tried, next_hop, tcb, cursor: _, plan: _, served } = self;
+        let Flow { client, vip } = tcb.flow;
+        Head {
+            version: IMAGE_VERSION,
+            family: if client.addr.is_ipv4() { 4 } else { 6 },
+            next_hop: next_hop.0,
+            c: c.0.into(),
+            base: base.0.into(),
+            epoch: epoch.0.into(),
+            tried: tried.0.into(),
+            served_requests: served.requests.into(),
+            served_bytes: served.bytes.into(),
+            client_addr: address_bytes(client.addr),
+            vip_addr: address_bytes(vip.addr),
+            client_port: client.port.into(),
+            vip_port: vip.port.into(),
+        }
+    }
+
+    /// What the image will take, and a little more.
+    fn len_about(&self) -> usize {
+        let queue = self.tcb.queue.iter().map(|bytes| match bytes {
+            FrozenBytes::Here(bytes) => bytes.len() + 8,
+            FrozenBytes::Remote { .. } => 32,
+        });
+        let ranges = self.tcb.out_of_order.iter().map(|(_, bytes)| bytes.len() + 16);
+        let bytes = queue.chain(ranges).sum::<usize>() + self.tcb.unread.len();
+        IDLE_IMAGE_BYTES_MAX + bytes + self.tcb.recovery.sacked.len() * 8 + self.plan.0.len() * 8
+    }
+}
+
+/// The parts of any length.
+#[derive(Default)]
+struct Parts {
+    plan: ArrayVec<Planned, PLAN_MAX>,
+    queue: Vec<FrozenBytes>,
+    unread: Option<Vec<u8>>,
+    out_of_order: Vec<(SeqNum, Vec<u8>)>,
+    sacked: Vec<(SeqNum, SeqNum)>,
+}
+
+impl Parts {
+    fn take(reader: &mut Reader<'_>) -> Result<Self, ImageError> {
+        let mut parts = Self::default();
+        while !reader.is_empty() {
+            let kind: u16 = reader.take().ok_or(ImageError::Truncated)?;
+            let len: u32 = reader.take().ok_or(ImageError::Truncated)?;
+            let len = usize::try_from(len).map_err(|_| ImageError::Truncated)?;
+            let value = reader.bytes(len).ok_or(ImageError::Truncated)?;
+            parts.add(kind, value)?;
+        }
+        Ok(parts)
+    }
+
+    fn add(&mut self, kind: u16, value: &[u8]) -> Result<(), ImageError> {
+        let mut reader = Reader::new(value);
+        match kind {
+            KIND_UNREAD if self.unread.is_none() => self.unread = Some(value.to_vec()),
+            KIND_UNREAD => return Err(ImageError::Malformed("second part of unread bytes")),
+            KIND_OUT_OF_ORDER if self.out_of_order.len() < OUT_OF_ORDER_RANGES_MAX => {
+                let seq = reader.take().ok_or(ImageError::Truncated)?;
+                self.out_of_order.push((SeqNum(seq), reader.rest().to_vec()));
+            }
+            KIND_BYTES if self.queue.len() < EXTENTS_MAX => self.queue.push(FrozenBytes::Here(value.to_vec())),
+            KIND_REMOTE if self.queue.len() < EXTENTS_MAX => self.queue.push(take_remote(&mut reader)?),
+            KIND_SACKED if self.sacked.is_empty() => {
+                while self.sacked.len() < SACKED_RANGES_MAX && !reader.is_empty() {
+                    let left = reader.take().ok_or(ImageError::Truncated)?;
+                    let right = reader.take().ok_or(ImageError::Truncated)?;
+                    self.sacked.push((SeqNum(left), SeqNum(right)));
+                }
+                ensure_end(&reader, "scoreboard")?;
+            }
+            KIND_PLAN if self.plan.is_empty() => {
+                while !self.plan.is_full() && !reader.is_empty() {
+                    let n = reader.take().ok_or(ImageError::Truncated)?;
+                    let strip = reader.take().ok_or(ImageError::Truncated)?;
+                    self.plan.push(Planned { n, strip });
+                }
+                ensure_end(&reader, "plan")?;
+            }
+            KIND_OUT_OF_ORDER | KIND_BYTES | KIND_REMOTE | KIND_SACKED | KIND_PLAN => {
+                return Err(ImageError::Malformed("number of parts"));
+            }
+            kind if kind & KIND_MUST_UNDERSTAND != 0 => return Err(ImageError::UnknownPart(kind)),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn take_remote(reader: &mut Reader<'_>) -> Result<FrozenBytes, ImageError> {
+    let holder = reader.take().ok_or(ImageError::Truncated)?;
+    let offset = reader.take().ok_or(ImageError::Truncated)?;
+    let len = reader.take().ok_or(ImageError::Truncated)?;
+    ensure_end(reader, "remote extent")?;
+    Ok(FrozenBytes::Remote { holder, offset, len })
+}
+
+fn ensure_end(reader: &Reader<'_>, name: &'static str) -> Result<(), ImageError> {
+    if reader.is_empty() { Ok(()) } else { Err(ImageError::Malformed(name)) }
+}
+
+/// Writes a part; its length is filled in afterwards.
+fn put_part(out: &mut Vec<u8>, kind: u16, value: impl FnOnce(&mut Vec<u8>)) {
+    kind.put(out);
+    let at = out.len();
+    0_u32.put(out);
+    value(out);
+    // An image is never longer than a few megabytes.
+    let len = u32::try_from(out.len() - at - 4).unwrap_or(u32::MAX);
+    if let Some(place) = out.get_mut(at..at + 4) {
+        place.copy_from_slice(&len.to_be_bytes());
+    }
+}
+
+fn put_parts(out: &mut Vec<u8>, tcb: &Frozen) {
+    if !tcb.unread.is_empty() {
+        put_part(out, KIND_UNREAD, |out| out.extend_from_slice(&tcb.unread));
+    }
+    for (seq, bytes) in &tcb.out_of_order {
+        put_part(out, KIND_OUT_OF_ORDER, |out| {
+            seq.0.put(out);
+            out.extend_from_slice(bytes);
+        });
+    }
+    for bytes in &tcb.queue {
+        match bytes {
+            FrozenBytes::Here(bytes) => put_part(out, KIND_BYTES, |out| out.extend_from_slice(bytes)),
+            FrozenBytes::Remote { holder, offset, len } => put_part(out, KIND_REMOTE, |out| {
+                holder.put(out);
+                offset.put(out);
+                len.put(out);
+            }),
+        }
+    }
+    if !tcb.recovery.sacked.is_empty() {
+        put_part(out, KIND_SACKED, |out| {
+            for (left, right) in &tcb.recovery.sacked {
+                left.0.put(out);
+                right.0.put(out);
+            }
+        });
+    }
+}
+
+#[expect(clippy::too_many_lines, reason = "one field a line: nothing to split")]
+fn block_of(tcb: &Frozen) -> Block {
+    let Frozen {
+        flow: _,
+        state,
+        opts,
+        iss,
+        snd_una,
+        snd_nxt,
+        snd_wnd,
+        snd_wl1,
+        snd_wl2,
+        max_wnd,
+        queue: _,
+        fin,
+        irs,
+        rcv_nxt,
+        rcv_edge,
+        unread: _,
+        out_of_order: _,
+        rcv_latest,
+        rcv_fin,
+        tsval,
+        ts_recent,
+        ts_recent_age,
+        last_ack_sent,
+        rtt,
+        cwnd,
+        ssthresh,
+        growth,
+        recovery,
+        timers,
+        sent_age,
+        heard_age,
+        unanswered,
+        unacked_segments,
+        ack_now,
+        probe_now,
+    } = tcb;
+    let Negotiated { snd_mss, rcv_mss, snd_scale, rcv_scale, sack, timestamps } = *opts;
+    let Rtt { srtt_us, rttvar_us, backoff } = *rtt;
+    let Recovery { phase, dup_acks, sacked: _, lost_end, rtx_nxt } = recovery;
+    let (phase, recovery_point) = match phase {
+        Phase::Open => (0, SeqNum(0)),
+        Phase::Fast(point) => (1, *point),
+        Phase::Timeout(point) => (2, *point),
+    };
+    let FrozenTimers { retransmit, persist, delayed_ack, keepalive } = *timers;
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    let flags = flag(sack, FLAG_SACK)
+        | flag(timestamps, FLAG_TIMESTAMPS)
+        | flag(snd_scale.is_some(), FLAG_SCALING)
+        | flag(*fin, FLAG_FIN)
+        | flag(rcv_fin.is_some(), FLAG_RCV_FIN)
+        | flag(*ack_now, FLAG_ACK_NOW)
+        | flag(*probe_now, FLAG_PROBE_NOW);
+    let (algorithm, growth, epoch_age) = match *growth {
+        FrozenGrowth::NewReno(NewReno { acked }) => (ALGORITHM_NEW_RENO, [acked, 0, 0, 0, 0], None),
+        FrozenGrowth::Cubic(FrozenCubic { w_max, epoch_age, k_ms, w_epoch, w_est, fraction }) => {
+            (ALGORITHM_CUBIC, [w_max, k_ms, w_epoch, w_est, fraction], epoch_age)
+        }
+    };
+    Block {
+        state: *state as u8,
+        flags,
+        snd_scale: snd_scale.unwrap_or(0),
+        rcv_scale,
+        snd_mss: snd_mss.into(),
+        rcv_mss: rcv_mss.into(),
+        iss: iss.0.into(),
+        snd_una: snd_una.0.into(),
+        snd_nxt: snd_nxt.0.into(),
+        snd_wnd: (*snd_wnd).into(),
+        snd_wl1: snd_wl1.0.into(),
+        snd_wl2: snd_wl2.0.into(),
+        max_wnd: (*max_wnd).into(),
+        irs: irs.0.into(),
+        rcv_nxt: rcv_nxt.0.into(),
+        rcv_edge: rcv_edge.0.into(),
+        rcv_latest: rcv_latest.0.into(),
+        rcv_fin: rcv_fin.map_or(0, |fin| fin.0).into(),
+        tsval: (*tsval).into(),
+        ts_recent: (*ts_recent).into(),
+        ts_recent_age: micros(Some(*ts_recent_age)),
+        last_ack_sent: last_ack_sent.0.into(),
+        srtt_us: srtt_us.into(),
+        rttvar_us: rttvar_us.into(),
+        backoff,
+        unanswered: *unanswered,
+        unacked_segments: *unacked_segments,
+        dup_acks: *dup_acks,
+        cwnd: (*cwnd).into(),
+        ssthresh: (*ssthresh).into(),
+        algorithm,
+        phase,
+        reserved: 0.into(),
+        growth: growth.map(U32::new),
+        epoch_age: micros(epoch_age),
+        recovery_point: recovery_point.0.into(),
+        lost_end: lost_end.0.into(),
+        rtx_nxt: rtx_nxt.0.into(),
+        retransmit: micros(retransmit),
+        persist: micros(persist),
+        delayed_ack: micros(delayed_ack),
+        keepalive: micros(keepalive),
+        sent_age: micros(Some(*sent_age)),
+        heard_age: micros(Some(*heard_age)),
+    }
+}
+
+/// The variable parts of a TCB: send queue, unread bytes, ranges out of order, scoreboard.
+type TcbParts = (Vec<FrozenBytes>, Option<Vec<u8>>, Vec<(SeqNum, Vec<u8>)>, Vec<(SeqNum, SeqNum)>);
+
+fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, ImageError> {
+    let (queue, unread, out_of_order, sacked) = parts;
+    if block.flags & !FLAGS_KNOWN != 0 || block.reserved.get() != 0 {
+        return Err(ImageError::Malformed("reserved field"));
+    }
+    let has = |flag: u8| block.flags & flag != 0;
+    let state = STATES.into_iter().find(|state| *state as u8 == block.state);
+    let seq = |number: U32| SeqNum(number.get());
+    let age = |age: U64| duration(age).ok_or(ImageError::Malformed("age"));
+    Ok(Frozen {
+        flow,
+        state: state.ok_or(ImageError::Malformed("state"))?,
+        opts: Negotiated {
+            snd_mss: block.snd_mss.get(),
+            rcv_mss: block.rcv_mss.get(),
+            snd_scale: has(FLAG_SCALING).then_some(block.snd_scale),
+            rcv_scale: block.rcv_scale,
+            sack: has(FLAG_SACK),
+            timestamps: has(FLAG_TIMESTAMPS),
+        },
+        iss: seq(block.iss),
+        snd_una: seq(block.snd_una),
+        snd_nxt: seq(block.snd_nxt),
+        snd_wnd: block.snd_wnd.get(),
+        snd_wl1: seq(block.snd_wl1),
+        snd_wl2: seq(block.snd_wl2),
+        max_wnd: block.max_wnd.get(),
+        queue,
+        fin: has(FLAG_FIN),
+        irs: seq(block.irs),
+        rcv_nxt: seq(block.rcv_nxt),
+        rcv_edge: seq(block.rcv_edge),
+        unread: unread.unwrap_or_default(),
+        out_of_order,
+        rcv_latest: seq(block.rcv_latest),
+        rcv_fin: has(FLAG_RCV_FIN).then(|| seq(block.rcv_fin)),
+        tsval: block.tsval.get(),
+        ts_recent: block.ts_recent.get(),
+        ts_recent_age: age(block.ts_recent_age)?,
+        last_ack_sent: seq(block.last_ack_sent),
+        rtt: Rtt { srtt_us: block.srtt_us.get(), rttvar_us: block.rttvar_us.get(), backoff: block.backoff },
+        cwnd: block.cwnd.get(),
+        ssthresh: block.ssthresh.get(),
+        growth: growth_of(block)?,
+        recovery: Recovery {
+            phase: phase_of(block)?,
+            dup_acks: block.dup_acks,
+            sacked,
+            lost_end: seq(block.lost_end),
+            rtx_nxt: seq(block.rtx_nxt),
+        },
+        timers: FrozenTimers {
+            retransmit: duration(block.retransmit),
+            persist: duration(block.persist),
+            delayed_ack: duration(block.delayed_ack),
+            keepalive: duration(block.keepalive),
+        },
+        sent_age: age(block.sent_age)?,
+        heard_age: age(block.heard_age)?,
+        unanswered: block.unanswered,
+        unacked_segments: block.unacked_segments,
+        ack_now: has(FLAG_ACK_NOW),
+        probe_now: has(FLAG_PROBE_NOW),
+    })
+}
+
+fn growth_of(block: &Block) -> Result<FrozenGrowth, ImageError> {
+    let [a, b, c, d, e] = block.growth.map(U32::get);
+    match block.algorithm {
+        ALGORITHM_NEW_RENO => Ok(FrozenGrowth::NewReno(NewReno { acked: a })),
+        ALGORITHM_CUBIC => {
+            let epoch_age = duration(block.epoch_age);
+            Ok(FrozenGrowth::Cubic(FrozenCubic { w_max: a, epoch_age, k_ms: b, w_epoch: c, w_est: d, fraction: e }))
+        }
+        _ => Err(ImageError::Malformed("congestion algorithm")),
+    }
+}
+
+fn phase_of(block: &Block) -> Result<Phase, ImageError> {
+    let point = SeqNum(block.recovery_point.get());
+    match block.phase {
+        0 => Ok(Phase::Open),
+        1 => Ok(Phase::Fast(point)),
+        2 => Ok(Phase::Timeout(point)),
+        _ => Err(ImageError::Malformed("recovery phase")),
+    }
+}
+
+fn flow_of(head: &Head) -> Result<Flow, ImageError> {
+    let addr = |bytes: [u8; 16]| match head.family {
+        4 => {
+            let [a, b, c, d, rest @ ..] = bytes;
+            if rest == [0; 12] { Ok(IpAddr::from([a, b, c, d])) } else { Err(ImageError::Malformed("address")) }
+        }
+        6 => Ok(IpAddr::from(bytes)),
+        _ => Err(ImageError::Malformed("address family")),
+    };
+    Ok(Flow {
+        client: Endpoint { addr: addr(head.client_addr)?, port: head.client_port.get() },
+        vip: Endpoint { addr: addr(head.vip_addr)?, port: head.vip_port.get() },
+    })
+}
+
+fn address_bytes(addr: IpAddr) -> [u8; 16] {
+    match addr {
+        IpAddr::V4(addr) => {
+            let [a, b, c, d] = addr.octets();
+            [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        }
+        IpAddr::V6(addr) => addr.octets(),
+    }
+}
+
+fn micros(time: Option<Duration>) -> U64 {
+    let micros = time.map_or(NEVER, |time| u64::try_from(time.as_micros()).map_or(NEVER - 1, |us| us.min(NEVER - 1)));
+    micros.into()
+}
+
+fn duration(micros: U64) -> Option<Duration> {
+    let micros = micros.get();
+    (micros != NEVER).then(|| Duration::from_micros(micros))
+}
+
+#[cfg(test)]
+mod tests;
