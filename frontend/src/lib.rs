@@ -1,2 +1,25 @@
-//! placeholder
+//! Baton's front-end: a node that accepts client connections, hands them to back-ends, forwards the clients' packets to
+//! whoever owns them, and arbitrates between owners.
+//!
+//! What this crate does: [`FrontEnd`], one core of a front-end as a state machine over frames; [`dispatch`], which
+//! back-end serves a request; [`config`], the program's configuration.
+//!
+//! What it does not do: no clock, no sockets, no threads, no DPDK. The program around it (feature `program`) and the
+//! simulator drive the same type.
+//!
+//! It may import `handoff-proto`, `baton-stack`, `baton-http1` and `baton-config`; never `baton-backend`.
+#![forbid(unsafe_code)]
+
+mod accept;
 pub mod config;
+pub mod dispatch;
+mod handoff;
+mod messages;
+mod node;
+mod routes;
+pub mod settings;
+pub mod stats;
+mod store;
+
+pub use node::FrontEnd;
+pub use settings::Settings;

@@ -16,7 +16,8 @@ use baton_http1::{BodyFraming, ResponseBody, Status};
 use super::body::{BodyError, Validator, to_u64};
 use super::head::{HeadFacts, Responder};
 use super::service::{Prepared, Request, Response, Service, Upload};
-use super::store::{Coding, ContentStore, SourceId, StoreFull};
+use super::store::{Coding, ContentStore, StoreFull};
+use baton_stack::tcp::SourceId;
 
 /// The longest body of a request that is read only to be forgotten. The connection of a longer one, or of one that does
 /// not say its length, ends after the response.

@@ -25,6 +25,7 @@ pub mod probe;
 mod service;
 mod store;
 
+pub use baton_stack::tcp::SourceId;
 pub use body::{Body, BodyError, Bytes, Ready, Validator};
 pub use chunked::{CHUNK_LEN_MAX, CHUNKS_HELD_MAX};
 pub use compose::Composed;
@@ -34,4 +35,4 @@ pub use files::Files;
 pub use head::{BACKEND_FIELD, EPOCH_FIELD, Responder};
 pub use probe::Probe;
 pub use service::{Prepared, Request, Response, Service, Upload};
-pub use store::{Coding, ContentStore, ReadError, SourceId, StoreFull, StoreLimits};
+pub use store::{Coding, ContentStore, ReadError, StoreFull, StoreLimits};

@@ -4,6 +4,8 @@
 //! or a [`Body`] that produces its bytes when it is asked. There is one store per core, outside every TCB. A source
 //! lives until the client has acknowledged all of it, or until its connection ends.
 
+use baton_stack::tcp::{self, ContentLost, SourceId};
+
 use super::body::{Body, BodyError, Bytes, Ready, to_u64};
 use super::chunked::Chunked;
 
@@ -22,10 +24,6 @@ impl Default for StoreLimits {
         Self { sources_max: 262_144, bytes_max: 268_435_456 }
     }
 }
-
-/// Names a source.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct SourceId(pub u64);
 
 /// The sources of one core.
 #[derive(Debug)]
@@ -225,6 +223,20 @@ impl ContentStore {
         let now = source.content.memory();
         let before = std::mem::replace(&mut source.counted, now);
         self.bytes = self.bytes - before + now;
+    }
+}
+
+impl tcp::Content for ContentStore {
+    fn read(&mut self, source: SourceId, offset: u64, buf: &mut [u8]) -> Result<(), ContentLost> {
+        self.read_source(source, offset, buf).map_err(|_| ContentLost)
+    }
+
+    fn release(&mut self, source: SourceId, up_to: u64) {
+        self.release_source(source, up_to);
+    }
+
+    fn insert(&mut self, bytes: Vec<u8>) -> Result<SourceId, ContentLost> {
+        self.insert_bytes(bytes).map_err(|_| ContentLost)
     }
 }
 

@@ -1,0 +1,249 @@
+//! Giving connections away and taking them in: freeze and thaw, and what surrounds them.
+
+use baton_stack::addr::{ConnId, Flow, MacAddr};
+use baton_stack::engine::{Conn, ConnKey, EngineFull};
+use baton_stack::node::{PortId, Transmit};
+use baton_stack::tcp::Tcb;
+use baton_stack::time::Instant;
+use baton_stack::wire::Envelope;
+use handoff_proto::donor::{Donor, Standing};
+use handoff_proto::former::Former;
+use handoff_proto::image::{Image, Plan, Planned};
+use handoff_proto::lease::LeaseHolder;
+use handoff_proto::message::{DrainState, RefuseReason};
+use handoff_proto::names::{Epoch, Generation, NodeId};
+use handoff_proto::recipient::Arrival;
+
+use crate::node::{BackEnd, Owned, Place};
+use crate::serve::Service;
+use crate::serving::{Destination, Serving, Verdict};
+
+/// A connection that was frozen and whose fate is not known yet. The image is in the donor.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    pub(crate) link: usize,
+    pub(crate) donor: Donor,
+    pub(crate) flow: Flow,
+}
+
+impl<S: Service> BackEnd<S> {
+    /// Freezes a connection and hands it over, if the grant still stands; else it asks again.
+    pub(crate) fn hand_off(&mut self, now: Instant, key: ConnKey, to: Destination) {
+        let Some(conn) = self.engine.get_mut(key) else { return };
+        let Owned { link, donor, serving, .. } = &mut conn.app;
+        let standing = standing(&self.links[*link].holder, now, to.to);
+        if donor.ready(now, standing).is_err() {
+            serving.undecide();
+            self.wake(key);
+            return;
+        }
+        let Some(conn) = self.engine.remove(key) else { return };
+        self.unschedule(&conn.app.donor);
+        self.freeze(now, conn, to, standing);
+    }
+
+    fn freeze(&mut self, now: Instant, conn: Conn<Owned>, to: Destination, standing: Standing) {
+        let Conn { tcb, app, port, envelope, .. } = conn;
+        let Owned { link, serving, mut donor, .. } = app;
+        let (flow, c) = (tcb.flow(), serving.conn);
+        let tcb = match tcb.freeze(now, &mut self.server.store) {
+            Ok(frozen) => frozen,
+            Err((mut tcb, _)) => {
+                // Its bytes cannot be had any more, here or anywhere: nothing but a reset is honest.
+                tcb.abort();
+                self.stats.freeze_failed += 1;
+                let app = Owned { link, serving, donor, is_awake: false, ended: None };
+                self.put_back(now, *tcb, app, port, envelope);
+                return;
+            }
+        };
+        let plan = Plan::of(Planned { n: serving.cursor().ordinal(), strip: to.strip });
+        let image = Image {
+            c,
+            base: serving.epoch,
+            epoch: to.e2,
+            tried: to.e2,
+            next_hop: envelope.dst_mac,
+            tcb,
+            cursor: serving.cursor(),
+            plan,
+            served: serving.served,
+        };
+        let bytes = image.encode().into_boxed_slice();
+        self.stats.image_bytes += bytes.len() as u64;
+        let entry = &self.links[link];
+        let peer = entry.directory.session_of(to.to).unwrap_or(entry.directory.front_end);
+        let part_bytes = self.sessions.part_bytes(peer);
+        let mut out = entry.directory.outbox(&mut self.sessions, &mut self.ports.drops);
+        self.stats.handoffs_started += 1;
+        let sent = donor.hand_off(now, standing, bytes, part_bytes, &mut out);
+        self.owned.remove(&c);
+        let _ = self.flows.insert(flow, Place::Leaving(c));
+        self.reschedule(c, None, donor.poll_at());
+        self.frozen.insert(c, Frozen { link, donor, flow });
+        if let Err((_, image)) = sent {
+            self.take_back(now, c, &image, to.e2, None);
+        }
+    }
+
+    /// Another node owns the connection now.
+    pub(crate) fn moved(&mut self, now: Instant, c: ConnId, e2: Epoch, to: NodeId, g: Generation) {
+        let Some(frozen) = self.forget_frozen(c) else { return };
+        self.stats.handoffs_done += 1;
+        self.links[frozen.link].formers.insert(now, Former { c, flow: frozen.flow, e2, to, g });
+    }
+
+    /// The attempt has failed and the connection is here as before: it is thawed, and asks again.
+    pub(crate) fn take_back(&mut self, now: Instant, c: ConnId, image: &[u8], e2: Epoch, reason: Option<RefuseReason>) {
+        let Some(frozen) = self.forget_frozen(c) else { return };
+        self.stats.count_refused(reason);
+        let Ok(image) = Image::decode(image) else {
+            // Our own image, encoded by ourselves.
+            self.stats.lost += 1;
+            return;
+        };
+        let epoch = image.base;
+        let mut donor = Donor::new(c, epoch);
+        donor.has_tried(e2);
+        if self.thaw(now, frozen.link, image, epoch, donor, false).is_err() {
+            self.stats.lost += 1;
+        }
+    }
+
+    /// Takes a whole image in, or refuses it.
+    pub(crate) fn adopt<T: Transmit>(&mut self, now: Instant, link: usize, arrival: Arrival, tx: &mut T) {
+        let Arrival { attempt, donor, image, .. } = arrival;
+        let taken = self.take_in(now, link, &image, attempt.c, attempt.e2);
+        let entry = &mut self.links[link];
+        let mut out = entry.directory.outbox(&mut self.sessions, &mut self.ports.drops);
+        match taken {
+            Ok(flow) => {
+                entry.recipient.install(now, attempt, donor, &mut out);
+                entry.formers.remove(attempt.c);
+                self.stats.installed += 1;
+                let held = self.hold.take(&flow);
+                self.release_held(now, &flow, held, tx);
+            }
+            Err(reason) => {
+                entry.recipient.refuse(now, attempt, donor, reason, &mut out);
+                self.stats.refused += 1;
+                // What waits for it goes back (R11): the front-end knows who has the connection now.
+                if let Ok(image) = Image::decode(&image) {
+                    let flow = image.tcb.flow;
+                    let held = self.hold.take(&flow);
+                    self.release_held(now, &flow, held, tx);
+                }
+            }
+        }
+    }
+
+    fn take_in(&mut self, now: Instant, link: usize, image: &[u8], c: ConnId, e2: Epoch) -> Result<Flow, RefuseReason> {
+        if self.is_stopping() || self.links[link].holder.drain() == DrainState::Stopping {
+            return Err(RefuseReason::Draining);
+        }
+        if image.len() > self.settings.image_bytes_max {
+            return Err(RefuseReason::TooLarge);
+        }
+        let image = Image::decode(image).map_err(|error| error.refusal())?;
+        if (image.c, image.epoch) != (c, e2) {
+            return Err(RefuseReason::Malformed);
+        }
+        let flow = image.tcb.flow;
+        // The front-end has given the flow to a new connection: an older one on it has ended, whatever this node knows.
+        if let Some(&Place::Owned(older)) = self.flows.get(&flow) {
+            self.discard(older);
+            self.stats.discarded += 1;
+        }
+        let mut donor = Donor::new(c, e2);
+        donor.has_tried(image.tried);
+        self.thaw(now, link, image, e2, donor, true)?;
+        Ok(flow)
+    }
+
+    /// Brings a connection to life under `epoch`.
+    fn thaw(
+        &mut self,
+        now: Instant,
+        link: usize,
+        image: Image,
+        epoch: Epoch,
+        donor: Donor,
+        has_plan: bool,
+    ) -> Result<(), RefuseReason> {
+        let Image { c, tcb, cursor, plan, served, next_hop, .. } = image;
+        let flow = tcb.flow;
+        let (port, envelope) = self.envelope(&flow, next_hop).ok_or(RefuseReason::Limit)?;
+        let tcb =
+            Tcb::thaw(tcb, now, &self.settings.tcp, &mut self.server.store).map_err(|_| RefuseReason::Malformed)?;
+        let mut serving = Serving::new(c, epoch, cursor, served);
+        if has_plan {
+            for Planned { n, strip } in plan.iter() {
+                serving.decide(n, Verdict::Serve { strip });
+            }
+        }
+        let app = Owned { link, serving, donor, is_awake: false, ended: None };
+        if self.put_back(now, tcb, app, port, envelope) { Ok(()) } else { Err(RefuseReason::Limit) }
+    }
+
+    /// Puts a connection into every table. False above a limit: it is gone then.
+    fn put_back(&mut self, now: Instant, tcb: Tcb, app: Owned, port: PortId, envelope: Envelope) -> bool {
+        let (flow, c) = (tcb.flow(), app.serving.conn);
+        let before = app.donor.poll_at();
+        let key = match self.engine.insert(now, tcb, app, port, envelope) {
+            Ok(key) => key,
+            Err(EngineFull(tcb, mut app)) => {
+                app.serving.abandon(&mut self.server);
+                self.free_queue(&tcb);
+                return false;
+            }
+        };
+        if self.flows.insert(flow, Place::Owned(key)).is_err() {
+            self.discard(key);
+            return false;
+        }
+        self.owned.insert(c, key);
+        self.reschedule(c, None, before);
+        self.wake(key);
+        true
+    }
+
+    /// What goes around the segments of a flow. The next hop is the one that the client's packets come from.
+    fn envelope(&self, flow: &Flow, next_hop: MacAddr) -> Option<(PortId, Envelope)> {
+        let interfaces = &self.settings.interfaces;
+        let interface = interfaces.iter().find(|i| i.is_on_link(flow.client.addr)).or_else(|| interfaces.first())?;
+        let (src, dst) = (flow.vip.addr, flow.client.addr);
+        let envelope = Envelope { src_mac: interface.mac, dst_mac: next_hop, vlan: interface.vlan, src, dst };
+        Some((interface.port, envelope))
+    }
+
+    /// A node's life is over: what is frozen towards it waits for the front-end's word alone.
+    pub(crate) fn abort_towards(&mut self, now: Instant, link: usize, node: NodeId, g: Generation) {
+        let is_towards = |frozen: &Frozen| {
+            frozen.link == link && frozen.donor.frozen_towards().is_some_and(|(_, to, to_g)| (to, to_g) == (node, g))
+        };
+        let towards: Vec<_> = self.frozen.iter().filter(|(_, frozen)| is_towards(frozen)).map(|(c, _)| *c).collect();
+        for c in towards {
+            let Some(frozen) = self.frozen.get_mut(&c) else { continue };
+            let before = frozen.donor.poll_at();
+            let directory = &self.links[link].directory;
+            frozen.donor.abort(now, &mut directory.outbox(&mut self.sessions, &mut self.ports.drops));
+            let after = frozen.donor.poll_at();
+            self.reschedule(c, before, after);
+        }
+    }
+
+    /// Drops a frozen connection from every table.
+    pub(crate) fn forget_frozen(&mut self, c: ConnId) -> Option<Frozen> {
+        let frozen = self.frozen.remove(&c)?;
+        self.unschedule(&frozen.donor);
+        if self.flows.get(&frozen.flow) == Some(&Place::Leaving(c)) {
+            self.flows.remove(&frozen.flow);
+        }
+        Some(frozen)
+    }
+}
+
+/// What must be true for a handoff to `to`.
+fn standing(holder: &LeaseHolder, now: Instant, to: NodeId) -> Standing {
+    Standing { has_lease: holder.is_valid(now), recipient_g: holder.peer(to).map(|peer| peer.g) }
+}

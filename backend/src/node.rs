@@ -1,0 +1,587 @@
+//! The back-end node: one core that owns connections, answers requests, and takes and gives connections.
+//!
+//! ```text
+//!  frame --Ports--> UDP  --> messages.rs   what other nodes say
+//!                   TCP  --> flow known?   owned: engine, then serving.rs
+//!                                          on its way or gone elsewhere: passed on, in place
+//!                                          unknown: held, until its image comes or the time is over
+//!  poll  --> timers --> connections that have something to do --> segments --> messages
+//! ```
+//! moves.rs freezes and thaws; link.rs is what there is per front-end.
+
+use std::collections::{BTreeSet, HashMap};
+
+use ahash::RandomState;
+use baton_stack::addr::{ConnId, Flow};
+use baton_stack::drop::DropReason;
+use baton_stack::engine::{Conn, ConnKey, Engine};
+use baton_stack::flow_table::FlowTable;
+use baton_stack::node::{Frame, Node, PortId, RxChecksum, Transmit, Verdict};
+use baton_stack::ports::{Input, Ports};
+use baton_stack::tcp::{CloseReason, Extent, Outcome, Place as ExtentPlace, Segment, State, Tcb};
+use baton_stack::time::{Instant, earliest};
+use baton_stack::wire::{self, IpLayers, Layers, Packet};
+use handoff_proto::donor::Donor;
+use handoff_proto::hold::Hold;
+use handoff_proto::lease::HolderEvent;
+use handoff_proto::message::{Closed, ClosedTimestamps, Ended, LoadReport, RequestKey};
+use handoff_proto::names::NodeId;
+use handoff_proto::session::{Identity, Role, Sessions};
+
+use crate::link::Link;
+use crate::moves::Frozen;
+use crate::serve::{ContentStore, Responder, Server, Service, StoreLimits};
+use crate::serving::{Serving, Step};
+use crate::settings::Settings;
+use crate::stats::{Command, Reply, Stats};
+
+/// Segments that one `poll` sends at the most.
+const SEGMENTS_PER_POLL: usize = 256;
+/// Datagrams that one `poll` sends at the most.
+const DATAGRAMS_PER_POLL: usize = 64;
+/// Rounds of serving and sending in one `poll`: the second sends what was queued when the first had sent all.
+const ROUNDS_PER_POLL: usize = 3;
+/// What Ethernet adds to a frame that is longer than its packet never exceeds this.
+const UDP_OVERHEAD_V6: u16 = 48;
+
+/// A back-end's core.
+#[derive(Debug)]
+pub struct BackEnd<S> {
+    pub(crate) settings: Settings,
+    pub(crate) ports: Ports,
+    pub(crate) sessions: Sessions,
+    pub(crate) links: Vec<Link>,
+    /// Which link a front-end's id in connection ids stands for, once it is known.
+    pub(crate) link_of_front_end: HashMap<u8, usize, RandomState>,
+    pub(crate) engine: Engine<Owned>,
+    pub(crate) flows: FlowTable<Place>,
+    pub(crate) owned: HashMap<ConnId, ConnKey, RandomState>,
+    pub(crate) frozen: HashMap<ConnId, Frozen, RandomState>,
+    pub(crate) hold: Hold,
+    pub(crate) server: Server<S>,
+    /// Connections that may have something to do.
+    pub(crate) awake: Vec<ConnKey>,
+    /// When donors have something to do.
+    pub(crate) donors_due: BTreeSet<(Instant, ConnId)>,
+    pub(crate) stats: Stats,
+    /// When connections that are still here are reset, once a stop has begun.
+    stop_at: Option<Instant>,
+    /// Whether a lease was held when this turn began: what was written may then leave only under it (R2).
+    was_leased: bool,
+    sent_out: Vec<ConnKey>,
+}
+
+/// A connection that this node owns.
+#[derive(Debug)]
+pub(crate) struct Owned {
+    pub(crate) link: usize,
+    pub(crate) serving: Serving,
+    pub(crate) donor: Donor,
+    pub(crate) is_awake: bool,
+    /// Why the TCB closed, if it has.
+    pub(crate) ended: Option<CloseReason>,
+}
+
+/// What the node knows of a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// It owns the connection.
+    Owned(ConnKey),
+    /// The connection is frozen, and its image on its way to this node.
+    Leaving(ConnId),
+}
+
+impl<S: Service> BackEnd<S> {
+    /// A back-end that serves `service`.
+    #[must_use]
+    pub fn new(settings: Settings, service: S) -> Self {
+        let identity = Identity {
+            name: settings.name.clone(),
+            boot: settings.boot,
+            core: 0,
+            cores: 1,
+            role: Role::BackEnd,
+            datagram_bytes: settings.interfaces.iter().map(|i| i.mtu).min().unwrap_or(1_280) - UDP_OVERHEAD_V6,
+        };
+        let now = Instant::ZERO;
+        let mut sessions = Sessions::new(identity, settings.secret.clone(), settings.seed);
+        let links = settings
+            .front_ends
+            .iter()
+            .filter_map(|(name, addr)| Some(Link::new(sessions.add_peer(now, name, 0, *addr)?, *addr, &settings)))
+            .collect();
+        let seeds = seeds_of(&settings.seed);
+        let hasher = RandomState::with_seeds(seeds[0], seeds[1], seeds[2], seeds[3]);
+        let identity = settings.identify.then(|| settings.name.clone());
+        Self {
+            ports: Ports::new(settings.interfaces.clone(), &[], now),
+            sessions,
+            links,
+            link_of_front_end: HashMap::with_hasher(hasher.clone()),
+            engine: Engine::new(settings.connections_max, now),
+            flows: FlowTable::new(settings.connections_max, seeds),
+            owned: HashMap::with_hasher(hasher.clone()),
+            frozen: HashMap::with_hasher(hasher),
+            hold: Hold::new(settings.hold),
+            server: Server {
+                service,
+                store: ContentStore::new(StoreLimits::default()),
+                responder: Responder::new(identity),
+            },
+            awake: Vec::new(),
+            donors_due: BTreeSet::new(),
+            stats: Stats::default(),
+            stop_at: None,
+            was_leased: false,
+            sent_out: Vec::new(),
+            settings,
+        }
+    }
+
+    /// The link of a connection's front-end. With one front-end there is no question; with several, the first message
+    /// from the front-end itself has told.
+    pub(crate) fn link_of(&self, c: ConnId) -> Option<usize> {
+        if self.links.len() == 1 {
+            return Some(0);
+        }
+        self.link_of_front_end.get(&c.front_end()).copied()
+    }
+
+    /// Takes a client's segment, wherever its connection is.
+    pub(crate) fn handle_tcp<F: Frame>(
+        &mut self,
+        now: Instant,
+        frame: &mut F,
+        flow: &Flow,
+        ip: &IpLayers,
+    ) -> Result<Verdict, DropReason> {
+        match self.flows.get(flow) {
+            Some(&Place::Owned(key)) => {
+                ip.verify_transport(frame.bytes(), frame.checksum())?;
+                self.handle_segment(now, key, &frame.bytes()[ip.l4.clone()])?;
+                Ok(Verdict::Free)
+            }
+            Some(&Place::Leaving(c)) => {
+                let frozen = self.frozen.get(&c).ok_or(DropReason::UnknownFlow)?;
+                let to = frozen.donor.frozen_towards().map_or(NodeId::FRONT_END, |(_, to, _)| to);
+                let addr = self.links[frozen.link].directory.addr_of(to).ok_or(DropReason::OwnerUnknown)?;
+                self.stats.stragglers += 1;
+                self.ports.forward(now, frame, ip, addr)
+            }
+            None => self.handle_stranger(now, frame, flow, ip),
+        }
+    }
+
+    /// A segment of a connection that is not here: passed on to where it went, or held for what may come (R12).
+    fn handle_stranger<F: Frame>(
+        &mut self,
+        now: Instant,
+        frame: &mut F,
+        flow: &Flow,
+        ip: &IpLayers,
+    ) -> Result<Verdict, DropReason> {
+        for link in &mut self.links {
+            if let Some(former) = link.formers.straggler(now, flow) {
+                let addr = link.directory.addr_of(former.to).ok_or(DropReason::OwnerUnknown)?;
+                self.stats.stragglers += 1;
+                return self.ports.forward(now, frame, ip, addr);
+            }
+        }
+        self.hold.hold(now, *flow, frame.bytes())?;
+        self.stats.held += 1;
+        Ok(Verdict::Free)
+    }
+
+    /// Hands a segment to a connection that is owned here.
+    pub(crate) fn handle_segment(&mut self, now: Instant, key: ConnKey, tcp: &[u8]) -> Result<(), DropReason> {
+        let segment = Segment::parse(tcp)?;
+        let outcome = self.engine.handle_segment(key, now, &segment, &mut self.server.store);
+        self.wake(key);
+        match outcome {
+            Ok(outcome) => {
+                self.note(key, &outcome);
+                Ok(())
+            }
+            Err(reason) => Err(reason),
+        }
+    }
+
+    /// Lets a held frame in, now that its connection is here, or sends it back to the front-end.
+    pub(crate) fn release_held<T: Transmit>(&mut self, now: Instant, flow: &Flow, frames: Vec<Vec<u8>>, tx: &mut T) {
+        for frame in frames {
+            let result = match self.flows.get(flow) {
+                Some(&Place::Owned(key)) => self.take_held(now, key, &frame),
+                Some(&Place::Leaving(_)) | None => self.return_held(now, frame, tx),
+            };
+            if let Err(reason) = result {
+                self.ports.drops.count(reason);
+            }
+        }
+    }
+
+    fn take_held(&mut self, now: Instant, key: ConnKey, frame: &[u8]) -> Result<(), DropReason> {
+        let ip = self.reparse(frame)?;
+        ip.verify_transport(frame, RxChecksum::Unknown)?;
+        self.handle_segment(now, key, &frame[ip.l4])
+    }
+
+    fn return_held<T: Transmit>(&mut self, now: Instant, mut frame: Vec<u8>, tx: &mut T) -> Result<(), DropReason> {
+        let ip = self.reparse(&frame)?;
+        // Connections of several front-ends cannot be told apart by their packets; one that is not theirs they drop.
+        let front_end = self.links.first().ok_or(DropReason::HoldExpired)?.directory.addr;
+        let (port, mac) = self.ports.resolve(front_end, now)?;
+        let src = self.ports.interface(port).ok_or(DropReason::HoldExpired)?.mac;
+        wire::forward_in_place(&mut frame, &ip, src, mac)?;
+        let sent = tx.transmit(port, frame.len(), |buffer| {
+            buffer[..frame.len()].copy_from_slice(&frame);
+            frame.len()
+        });
+        self.stats.returned += 1;
+        if sent { Ok(()) } else { Err(DropReason::TransmitFull) }
+    }
+
+    fn reparse(&self, frame: &[u8]) -> Result<IpLayers, DropReason> {
+        let vlan = self.settings.interfaces.first().map_or(0, |interface| interface.vlan);
+        match wire::parse(frame, vlan)? {
+            Layers { packet: Packet::Ip(ip), .. } => Ok(ip),
+            Layers { packet: Packet::Arp(_), .. } => Err(DropReason::Malformed),
+        }
+    }
+
+    /// Puts a connection on the list of those that may have something to do.
+    pub(crate) fn wake(&mut self, key: ConnKey) {
+        if let Some(conn) = self.engine.get_mut(key)
+            && !conn.app.is_awake
+        {
+            conn.app.is_awake = true;
+            self.awake.push(key);
+        }
+    }
+
+    fn note(&mut self, key: ConnKey, outcome: &Outcome) {
+        if let Some(reason) = outcome.closed {
+            self.stats.count_closed(reason);
+            if let Some(conn) = self.engine.get_mut(key) {
+                conn.app.ended = Some(reason);
+            }
+        }
+    }
+
+    /// Lets every connection that is awake go on as far as it can.
+    fn serve(&mut self, now: Instant) {
+        let mut awake = std::mem::take(&mut self.awake);
+        for key in awake.drain(..) {
+            self.drive(now, key);
+        }
+        // Those that woke meanwhile are in the new list; the old one lends its memory.
+        if self.awake.is_empty() {
+            self.awake = awake;
+        }
+    }
+
+    fn drive(&mut self, now: Instant, key: ConnKey) {
+        let Some(conn) = self.engine.get_mut(key) else { return };
+        conn.app.is_awake = false;
+        let before = conn.app.serving.served;
+        let step = match conn.tcb.state() {
+            State::Closed | State::TimeWait => Step::Wait,
+            _ => conn.app.serving.drive(&mut conn.tcb, &mut self.server, &self.settings.head),
+        };
+        let after = conn.app.serving.served;
+        self.stats.requests += u64::from(after.requests - before.requests);
+        self.stats.response_bytes += after.bytes - before.bytes;
+        if step == Step::Reset {
+            conn.tcb.abort();
+        }
+        self.engine.settle(key, now);
+        match step {
+            Step::Wait | Step::Reset => {}
+            Step::Ask { ordinal } => self.ask(now, key, ordinal),
+            Step::Move(destination) => self.hand_off(now, key, destination),
+        }
+        self.end_if_over(now, key);
+    }
+
+    /// Asks the front-end who serves the request that the unread bytes begin with.
+    fn ask(&mut self, now: Instant, key: ConnKey, ordinal: u32) {
+        let Some(conn) = self.engine.get_mut(key) else { return };
+        let Owned { link, serving, donor, .. } = &mut conn.app;
+        if donor.asking() == Some(ordinal) {
+            return;
+        }
+        let Some(head) = serving.peek(&conn.tcb, &self.settings.head) else { return };
+        let host = head.host.unwrap_or_default().as_bytes();
+        let request = RequestKey::new(head.method.as_str().as_bytes(), host, head.path.as_bytes());
+        let link = &self.links[*link];
+        donor.ask(now, ordinal, &request, &mut link.directory.outbox(&mut self.sessions, &mut self.ports.drops));
+        self.stats.asks += 1;
+    }
+
+    /// Says goodbye to a connection that has ended, and tells the front-end.
+    fn end_if_over(&mut self, now: Instant, key: ConnKey) {
+        let Some(conn) = self.engine.get(key) else { return };
+        let state = conn.tcb.state();
+        let is_over = match state {
+            State::TimeWait => true,
+            // A reset of ours leaves first.
+            State::Closed => !conn.tcb.wants_transmit(now),
+            _ => false,
+        };
+        if !is_over || (state == State::TimeWait && conn.tcb.wants_transmit(now)) {
+            return;
+        }
+        let Some(conn) = self.discard(key) else { return };
+        let Owned { link, serving, .. } = &conn.app;
+        let timestamps = conn.tcb.last_tsval().zip(conn.tcb.ts_recent());
+        let closed = Closed {
+            c: serving.conn,
+            e: serving.epoch,
+            snd_nxt: conn.tcb.snd_nxt().0,
+            rcv_nxt: conn.tcb.rcv_nxt().0,
+            timestamps: timestamps.map(|(ts_val, ts_recent)| ClosedTimestamps { ts_val, ts_recent }),
+            ended: ended(state, conn.app.ended),
+            served: serving.served,
+        };
+        let link = &mut self.links[*link];
+        let mut out = link.directory.outbox(&mut self.sessions, &mut self.ports.drops);
+        if let Err(reason) = link.closed.report(now, closed, &mut out) {
+            self.ports.drops.count(reason);
+        }
+    }
+}
+
+impl<S: Service> BackEnd<S> {
+    /// Takes a connection out of every table, with what it holds in the store. Nothing is said to anybody.
+    pub(crate) fn discard(&mut self, key: ConnKey) -> Option<Conn<Owned>> {
+        let mut conn = self.engine.remove(key)?;
+        self.unschedule(&conn.app.donor);
+        self.flows.remove(&conn.tcb.flow());
+        self.owned.remove(&conn.app.serving.conn);
+        conn.app.serving.abandon(&mut self.server);
+        self.free_queue(&conn.tcb);
+        Some(conn)
+    }
+
+    /// Gives back what a connection's send queue holds in the store.
+    pub(crate) fn free_queue(&mut self, tcb: &Tcb) {
+        for Extent { place, .. } in tcb.extents() {
+            if let ExtentPlace::Local { source, .. } = place {
+                self.server.store.remove(*source);
+            }
+        }
+    }
+
+    /// Whether an orderly stop has begun.
+    pub(crate) const fn is_stopping(&self) -> bool {
+        self.stop_at.is_some()
+    }
+
+    /// Everything of one front-end's generation is over: dropped silently, held packets go back (R3).
+    pub(crate) fn discard_all<T: Transmit>(&mut self, now: Instant, link: usize, tx: &mut T) {
+        let of_link = |conn: &Conn<Owned>| conn.app.link == link;
+        let keys: Vec<_> = self.engine.iter().filter(|(_, conn)| of_link(conn)).map(|(key, _)| key).collect();
+        for key in keys {
+            self.discard(key);
+            self.stats.discarded += 1;
+        }
+        let leaving: Vec<_> = self.frozen.iter().filter(|(_, f)| f.link == link).map(|(c, _)| *c).collect();
+        for c in leaving {
+            self.forget_frozen(c);
+        }
+        self.links[link].formers.clear();
+        self.links[link].closed.clear();
+        while let Some((flow, frames)) = self.hold.take_any() {
+            self.release_held(now, &flow, frames, tx);
+        }
+    }
+
+    /// Notes when a donor has something to do next; `before` is what was noted.
+    pub(crate) fn reschedule(&mut self, c: ConnId, before: Option<Instant>, after: Option<Instant>) {
+        if before != after {
+            if let Some(at) = before {
+                self.donors_due.remove(&(at, c));
+            }
+            if let Some(at) = after {
+                self.donors_due.insert((at, c));
+            }
+        }
+    }
+
+    pub(crate) fn unschedule(&mut self, donor: &Donor) {
+        self.reschedule(donor.connection(), donor.poll_at(), None);
+    }
+
+    /// What the front-ends are told with each heartbeat.
+    fn load(&self) -> LoadReport {
+        LoadReport {
+            connections: u32::try_from(self.engine.len()).unwrap_or(u32::MAX),
+            requests: self.stats.requests,
+            bytes: self.stats.response_bytes,
+            busy_permille: 0,
+        }
+    }
+
+    /// Everything that a link does by time.
+    fn poll_link(&mut self, now: Instant, index: usize) {
+        let load = self.load();
+        let link = &mut self.links[index];
+        let mut out = link.directory.outbox(&mut self.sessions, &mut self.ports.drops);
+        if link.holder.handle_timeout(now, &load, &mut out) == HolderEvent::Lapsed {
+            self.stats.leases_lapsed += 1;
+        }
+        link.formers.handle_timeout(now);
+        if link.holder.is_valid(now) {
+            link.recipient.handle_timeout(now, &mut out);
+            link.closed.handle_timeout(now, &mut out);
+        }
+    }
+
+    fn has_lease(&self, now: Instant) -> bool {
+        self.links.iter().any(|link| link.holder.is_valid(now))
+    }
+
+    /// Sends datagrams to other nodes while there is room.
+    fn send_messages<T: Transmit>(&mut self, now: Instant, tx: &mut T) {
+        for _ in 0..DATAGRAMS_PER_POLL {
+            let Some(outgoing) = self.sessions.next_transmit(now) else { return };
+            let sessions = &mut self.sessions;
+            let write = |buffer: &mut [u8]| sessions.write_datagram(now, outgoing.peer, buffer);
+            match self.ports.send_udp(now, outgoing.addr, self.settings.udp_port, tx, write) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => self.sessions.postpone(now, outgoing.peer),
+            }
+        }
+    }
+
+    /// Brings a stop that has begun to its end when the grace time is over.
+    fn continue_stop(&mut self, now: Instant) {
+        if self.stop_at.is_none_or(|at| now < at) {
+            return;
+        }
+        let keys: Vec<_> = self.engine.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            if let Some(conn) = self.engine.get_mut(key) {
+                conn.tcb.abort();
+            }
+            self.engine.settle(key, now);
+            self.wake(key);
+        }
+    }
+}
+
+impl<S: Service> Node for BackEnd<S> {
+    type Command = Command;
+    type Reply = Reply;
+
+    fn handle_frame<F: Frame, T: Transmit>(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        frame: &mut F,
+        tx: &mut T,
+    ) -> Verdict {
+        let result = match self.ports.handle_frame(now, port, frame, tx) {
+            Input::Done(verdict) => return verdict,
+            Input::Udp { from, port, payload } if port == self.settings.udp_port => {
+                self.handle_datagram(now, from, &mut frame.bytes_mut()[payload], tx).map(|()| Verdict::Free)
+            }
+            Input::Udp { .. } => Err(DropReason::NotOurs),
+            Input::Tcp { flow, ip, .. } if self.has_lease(now) => self.handle_tcp(now, frame, &flow, &ip),
+            // Without a lease nothing is sent, so nothing is taken either (R13).
+            Input::Tcp { .. } => Err(DropReason::LeaseExpired),
+            Input::IcmpError { .. } => Err(DropReason::Icmp),
+        };
+        result.unwrap_or_else(|reason| {
+            self.ports.drops.count(reason);
+            Verdict::Free
+        })
+    }
+
+    fn poll<T: Transmit>(&mut self, now: Instant, tx: &mut T) {
+        self.was_leased = self.has_lease(now);
+        self.server.responder.set_time(self.settings.unix_at_origin_s + now.micros() / 1_000_000);
+        for index in 0..self.links.len() {
+            self.poll_link(now, index);
+        }
+        if self.was_leased {
+            self.poll_donors(now);
+            while let Some((flow, frames)) = self.hold.take_expired(now) {
+                self.release_held(now, &flow, frames, tx);
+            }
+            self.continue_stop(now);
+            while let Some((key, outcome)) = self.engine.handle_timeout(now, &mut self.server.store) {
+                self.note(key, &outcome);
+                self.wake(key);
+            }
+            for _ in 0..ROUNDS_PER_POLL {
+                self.serve(now);
+                let mut sent_out = std::mem::take(&mut self.sent_out);
+                self.engine.transmit(now, SEGMENTS_PER_POLL, &mut self.server.store, tx, &mut sent_out);
+                for key in sent_out.drain(..) {
+                    self.wake(key);
+                }
+                self.sent_out = sent_out;
+            }
+        }
+        // After the segments: an image must not overtake its donor's last data.
+        self.send_messages(now, tx);
+        self.ports.poll(now, tx);
+    }
+
+    fn poll_at(&self) -> Option<Instant> {
+        let links = self.links.iter().map(Link::poll_at).fold(None, earliest);
+        let donors = self.donors_due.first().map(|(at, _)| *at);
+        let at_once = if self.awake.is_empty() { None } else { Some(Instant::ZERO) };
+        [links, donors, at_once, self.stop_at, self.hold.poll_at(), self.sessions.poll_at(), self.ports.poll_at()]
+            .into_iter()
+            .fold(self.engine.poll_at(Instant::ZERO), earliest)
+    }
+
+    fn handle_command(&mut self, now: Instant, command: Command) -> Reply {
+        match command {
+            Command::Stats => Reply::Stats(Box::new(self.snapshot(now))),
+        }
+    }
+
+    fn stop(&mut self, now: Instant) {
+        self.stop_at = Some(now + self.settings.stop_grace);
+        let keys: Vec<_> = self.engine.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            if let Some(conn) = self.engine.get_mut(key) {
+                conn.app.serving.close_after_response(&mut conn.tcb);
+            }
+            self.engine.settle(key, now);
+            self.wake(key);
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let is_silent = self.links.iter().all(|link| link.closed.is_empty());
+        self.stop_at.is_some() && self.engine.is_empty() && self.frozen.is_empty() && is_silent
+    }
+
+    fn may_transmit(&self, now: Instant) -> bool {
+        !self.was_leased || self.has_lease(now)
+    }
+}
+
+/// How a connection ended, as CLOSED says it.
+fn ended(state: State, reason: Option<CloseReason>) -> Ended {
+    match reason {
+        Some(CloseReason::ResetByPeer) => Ended::ResetByClient,
+        Some(CloseReason::TimedOut) => Ended::TimedOut,
+        Some(CloseReason::Aborted | CloseReason::ContentLost) => Ended::ResetByUs,
+        Some(CloseReason::Finished) | None if state == State::TimeWait => Ended::Active,
+        Some(CloseReason::Finished) | None => Ended::Passive,
+    }
+}
+
+/// Four numbers from the seed, for hash tables.
+fn seeds_of(seed: &[u8; 32]) -> [u64; 4] {
+    let mut seeds = [0; 4];
+    for (seed, bytes) in seeds.iter_mut().zip(seed.chunks_exact(8)) {
+        *seed = bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    }
+    seeds
+}

@@ -1,0 +1,329 @@
+//! Serving one connection: from unread bytes to requests, and from responses to the send queue.
+//!
+//! ```text
+//!            +-- InBody ---> feed the exchange --- End ---> finish
+//!   advance -+
+//!            +-- Head -----> what was decided for this ordinal?
+//!                              nothing yet   -> Step::Ask, and wait
+//!                              stay          -> begin the exchange
+//!                              move          -> wait until all is sent, then Step::Move
+//!                              reject        -> answer with an error
+//! ```
+//! A response is given to the send queue in pieces; the next head is read when the last piece is in the queue, so the
+//! question who serves it goes out while the response before it is still being sent.
+
+use baton_http1::{Advance, Cursor, Limits, Phase, RequestHead, Status};
+use baton_stack::addr::ConnId;
+use baton_stack::tcp::{Extent, Place, State, Tcb};
+use handoff_proto::message::Served;
+use handoff_proto::names::{Epoch, Generation, NodeId};
+
+use crate::serve::{Exchange, Request, Response, Server, Service, Terms};
+
+/// Bytes that a connection keeps queued and unsent at the most. More of a response is queued when some of it was sent.
+pub const UNSENT_BYTES_MAX: u64 = 524_288;
+
+/// What was decided for a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is served here.
+    Serve {
+        /// Bytes of its path that the service does not see.
+        strip: u16,
+    },
+    /// It is served by another node, to which the connection moves.
+    Move(Destination),
+    /// It is answered with an error, and the connection lives on.
+    Reject(Status),
+}
+
+/// A grant, as the connection remembers it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Destination {
+    /// The epoch of the move.
+    pub e2: Epoch,
+    /// The recipient.
+    pub to: NodeId,
+    /// Its generation.
+    pub g: Generation,
+    /// Bytes of the path that the recipient's service is not to see.
+    pub strip: u16,
+}
+
+/// What the node has to do for a connection after it was driven.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Step {
+    /// Nothing: bytes from the client, an acknowledgment or an answer will bring it on.
+    Wait,
+    /// Ask the front-end who serves the request whose head the unread bytes begin with.
+    Ask {
+        /// Its ordinal.
+        ordinal: u32,
+    },
+    /// All is sent: freeze and hand over.
+    Move(Destination),
+    /// The response cannot be continued: reset the connection.
+    Reset,
+}
+
+/// What a back-end knows of a connection that it owns, beside the TCB.
+#[derive(Debug)]
+pub struct Serving {
+    /// The connection id.
+    pub conn: ConnId,
+    /// The epoch under which this node owns it.
+    pub epoch: Epoch,
+    /// What all its owners have served so far.
+    pub served: Served,
+    cursor: Cursor,
+    /// What was decided, and for which ordinal.
+    verdict: Option<(u32, Verdict)>,
+    exchange: Option<Exchange>,
+}
+
+impl Serving {
+    /// A connection that has just come here.
+    #[must_use]
+    pub const fn new(conn: ConnId, epoch: Epoch, cursor: Cursor, served: Served) -> Self {
+        Self { conn, epoch, served, cursor, verdict: None, exchange: None }
+    }
+
+    /// Where the parser stands; what goes into an image.
+    #[must_use]
+    pub const fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// Whether a request is being answered.
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        self.exchange.is_some()
+    }
+
+    /// Notes what was decided for the request of this ordinal. Ordinals that are past change nothing.
+    pub fn decide(&mut self, ordinal: u32, verdict: Verdict) {
+        if ordinal == self.cursor.ordinal() {
+            self.verdict = Some((ordinal, verdict));
+        }
+    }
+
+    /// Forgets what was decided: the grant has run out, or the recipient refused.
+    pub fn undecide(&mut self) {
+        self.verdict = None;
+    }
+
+    /// Whether a decision for the current request is known.
+    #[must_use]
+    pub fn is_decided(&self) -> bool {
+        self.verdict.is_some_and(|(ordinal, _)| ordinal == self.cursor.ordinal())
+    }
+
+    /// Whether it has nothing to do and nothing to say: the client may keep it so for ever.
+    #[must_use]
+    pub fn is_idle(&self, tcb: &Tcb) -> bool {
+        self.exchange.is_none() && tcb.unsent() == 0 && tcb.unacknowledged() == 0 && tcb.unread().is_empty()
+    }
+
+    /// The head that the unread bytes begin with, if it is whole.
+    #[must_use]
+    pub fn peek<'a>(&self, tcb: &'a Tcb, limits: &Limits) -> Option<RequestHead<'a>> {
+        let mut cursor = self.cursor;
+        match cursor.advance(tcb.unread(), limits) {
+            Ok(Advance::Head(head)) => Some(head),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// Goes on as far as possible: reads, answers, queues. Call it after bytes came, after some were acknowledged or sent, and after
+    /// a decision.
+    pub fn drive<S: Service>(&mut self, tcb: &mut Tcb, server: &mut Server<S>, limits: &Limits) -> Step {
+        loop {
+            if !self.queue_response(tcb, server) {
+                return Step::Reset;
+            }
+            match self.end_exchange(tcb) {
+                Progress::Done => return Step::Wait,
+                Progress::More => {}
+                Progress::Blocked => return Step::Wait,
+            }
+            match self.advance(tcb, server, limits) {
+                Ok(Some(step)) => return step,
+                Ok(None) => {}
+                Err(Broken) => return Step::Reset,
+            }
+        }
+    }
+
+    /// Stops reading: the response that is being sent is the last.
+    pub fn close_after_response(&mut self, tcb: &mut Tcb) {
+        self.cursor.close_after_this();
+        if self.exchange.is_none() {
+            tcb.close();
+        }
+    }
+
+    /// Gives back what the current response holds in the store: the connection has ended.
+    pub fn abandon<S: Service>(&mut self, server: &mut Server<S>) {
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.abandon(&mut server.store);
+        }
+    }
+
+    /// Puts as much of the response into the send queue as may be there. False if the queue takes no more of it ever.
+    fn queue_response<S: Service>(&mut self, tcb: &mut Tcb, server: &mut Server<S>) -> bool {
+        let Some(exchange) = &mut self.exchange else { return true };
+        loop {
+            let room = UNSENT_BYTES_MAX.saturating_sub(tcb.unsent());
+            let Some(piece) = exchange.next_extent(&mut server.store, room) else { return true };
+            let extent = Extent { len: piece.len, place: Place::Local { source: piece.source, offset: piece.offset } };
+            self.served.bytes += piece.len;
+            if tcb.push(extent).is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// Ends the exchange when its request has been read and its response queued.
+    fn end_exchange(&mut self, tcb: &mut Tcb) -> Progress {
+        let Some(exchange) = &self.exchange else { return Progress::More };
+        if matches!(self.cursor.phase(), Phase::InBody(_)) {
+            return Progress::More;
+        }
+        if !exchange.is_complete() {
+            return Progress::Blocked;
+        }
+        let keep_alive = exchange.keep_alive();
+        self.exchange = None;
+        self.served.requests += 1;
+        if !keep_alive || self.cursor.phase() == Phase::Closed {
+            self.cursor.close();
+            tcb.close();
+            return Progress::Done;
+        }
+        Progress::More
+    }
+
+    /// One event of the stream of requests. `None`: go on.
+    fn advance<S: Service>(
+        &mut self,
+        tcb: &mut Tcb,
+        server: &mut Server<S>,
+        limits: &Limits,
+    ) -> Result<Option<Step>, Broken> {
+        // While it is in a body, the cursor is shown no more than the exchange can take.
+        let room = self.exchange.as_ref().map_or(usize::MAX, |exchange| exchange.room(&server.store));
+        let unread = tcb.unread();
+        let shown = &unread[..unread.len().min(room)];
+        let mut cursor = self.cursor;
+        let advance = match cursor.advance(shown, limits) {
+            Ok(advance) => advance,
+            Err(refused) => {
+                self.cursor = cursor;
+                return self.refuse(tcb, server, refused.status()).map(Some);
+            }
+        };
+        let consumed = advance.consumed();
+        match advance {
+            Advance::Incomplete => {
+                self.cursor = cursor;
+                return Ok(Some(self.wait_for_more(tcb)));
+            }
+            Advance::Closed => return Ok(Some(Step::Wait)),
+            Advance::Head(head) => match self.verdict {
+                Some((ordinal, verdict)) if ordinal == cursor.ordinal() => {
+                    if let Verdict::Move(destination) = verdict {
+                        let sent = tcb.unsent() == 0;
+                        return Ok(Some(if sent { Step::Move(destination) } else { Step::Wait }));
+                    }
+                    self.begin(&head, &mut cursor, verdict, server)?;
+                }
+                Some(_) | None => return Ok(Some(Step::Ask { ordinal: cursor.ordinal() })),
+            },
+            Advance::Body { payload, .. } => {
+                let exchange = self.exchange.as_mut().ok_or(Broken)?;
+                exchange.feed(&mut server.store, &shown[payload]).map_err(|_| Broken)?;
+            }
+            Advance::End => {
+                let exchange = self.exchange.as_mut().ok_or(Broken)?;
+                server.finish(exchange).map_err(|_| Broken)?;
+            }
+        }
+        self.cursor = cursor;
+        tcb.consume(consumed);
+        Ok(None)
+    }
+
+    /// Begins to answer the request of `head`, which is not consumed yet.
+    fn begin<S: Service>(
+        &mut self,
+        head: &RequestHead<'_>,
+        cursor: &mut Cursor,
+        verdict: Verdict,
+        server: &mut Server<S>,
+    ) -> Result<(), Broken> {
+        let terms = Terms { epoch: self.epoch.0, keep_alive: true, continue_due: cursor.continue_due() };
+        let strip = match verdict {
+            Verdict::Serve { strip } => usize::from(strip),
+            Verdict::Move(_) | Verdict::Reject(_) => 0,
+        };
+        let path = head.path.get(strip..).filter(|path| !path.is_empty()).unwrap_or(head.path);
+        let request = Request::new(head, path, server.responder.unix_now_s());
+        let exchange = match verdict {
+            Verdict::Reject(status) => {
+                let response = Response::text(status, status.reason()).with_header("retry-after", "1");
+                server.answer(&request, terms, response.into())
+            }
+            Verdict::Serve { .. } | Verdict::Move(_) => server.begin(&request, terms),
+        };
+        let exchange = exchange.map_err(|_| Broken)?;
+        if exchange.sends_continue() {
+            cursor.continue_sent();
+        }
+        if !exchange.keep_alive() {
+            cursor.close_after_this();
+        }
+        self.exchange = Some(exchange);
+        self.verdict = None;
+        Ok(())
+    }
+
+    /// Nothing can be read now. A client that has closed its side sends no more: then neither do we, once all is said.
+    fn wait_for_more(&mut self, tcb: &mut Tcb) -> Step {
+        if tcb.peer_finished() && self.exchange.is_none() && tcb.state() == State::CloseWait {
+            self.cursor.close();
+            tcb.close();
+        }
+        // A request whose body ends early is not answered any further.
+        if tcb.peer_finished() && self.exchange.is_some() && matches!(self.cursor.phase(), Phase::InBody(_)) {
+            return Step::Reset;
+        }
+        Step::Wait
+    }
+
+    /// What came cannot be read as a request, or as its body. Before any byte of a response it is answered.
+    fn refuse<S: Service>(&mut self, tcb: &mut Tcb, server: &mut Server<S>, status: Status) -> Result<Step, Broken> {
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.abandon(&mut server.store);
+            return Err(Broken);
+        }
+        let bytes = server.responder.refusal(status, self.epoch.0, false);
+        let len = u64::try_from(bytes.len()).map_err(|_| Broken)?;
+        let source = server.store.insert_bytes(bytes).map_err(|_| Broken)?;
+        tcb.push(Extent { len, place: Place::Local { source, offset: 0 } }).map_err(|_| Broken)?;
+        self.served.requests += 1;
+        self.served.bytes += len;
+        tcb.close();
+        Ok(Step::Wait)
+    }
+}
+
+/// Whether there is more to do at once.
+enum Progress {
+    More,
+    Blocked,
+    Done,
+}
+
+/// The connection cannot go on.
+struct Broken;

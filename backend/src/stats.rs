@@ -1,0 +1,114 @@
+//! A back-end's numbers, and what people may ask of it.
+
+use baton_stack::drop::DropCounters;
+use baton_stack::tcp::CloseReason;
+use baton_stack::time::Instant;
+use handoff_proto::message::RefuseReason;
+
+use crate::link::Link;
+use crate::node::BackEnd;
+
+/// What may be asked of a running back-end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Its numbers.
+    Stats,
+}
+
+/// What it answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// Its numbers.
+    Stats(Box<Snapshot>),
+}
+
+/// The numbers of a moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Snapshot {
+    /// What has been counted since the start.
+    pub stats: Stats,
+    /// What was dropped.
+    pub drops: DropCounters,
+    /// Connections that are owned now.
+    pub connections: usize,
+    /// Connections that are frozen, on their way to another node.
+    pub leaving: usize,
+    /// Packets that wait for their connection.
+    pub held: usize,
+    /// Sources in the content store, and bytes of memory that they hold.
+    pub store: (usize, usize),
+    /// The front-ends: name, whether their lease is held, and the generation.
+    pub leases: Vec<(String, bool, u64)>,
+}
+
+/// What a back-end counts.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Stats {
+    /// Requests answered.
+    pub requests: u64,
+    /// Bytes of responses, heads included.
+    pub response_bytes: u64,
+    /// Questions to the front-end who serves a request.
+    pub asks: u64,
+    /// Connections frozen and sent to another node.
+    pub handoffs_started: u64,
+    /// Of these, installed there.
+    pub handoffs_done: u64,
+    /// Of these, taken back because the recipient refused, by reason; the last is the front-end's verdict.
+    pub handoffs_refused: [u64; RefuseReason::ALL.len() + 1],
+    /// Bytes of images sent.
+    pub image_bytes: u64,
+    /// Connections whose bytes could not be read when they were to be frozen.
+    pub freeze_failed: u64,
+    /// Images installed here.
+    pub installed: u64,
+    /// Images refused here.
+    pub refused: u64,
+    /// Client packets passed on to a later owner.
+    pub stragglers: u64,
+    /// Client packets held until their connection came.
+    pub held: u64,
+    /// Held packets given back to the front-end.
+    pub returned: u64,
+    /// Connections dropped without a word, because the front-end no longer has them or this node's lease lapsed.
+    pub discarded: u64,
+    /// Connections lost with a recipient that died.
+    pub lost: u64,
+    /// Leases that lapsed.
+    pub leases_lapsed: u64,
+    /// Connections that ended here, by reason.
+    pub closed: [u64; CloseReason::ALL.len()],
+}
+
+impl Stats {
+    /// Counts a connection that ended.
+    pub(crate) fn count_closed(&mut self, reason: CloseReason) {
+        if let Some(at) = CloseReason::ALL.iter().position(|known| *known == reason) {
+            self.closed[at] += 1;
+        }
+    }
+
+    /// Counts a connection that came back.
+    pub(crate) fn count_refused(&mut self, reason: Option<RefuseReason>) {
+        let at = RefuseReason::ALL.iter().position(|known| Some(*known) == reason);
+        self.handoffs_refused[at.unwrap_or(RefuseReason::ALL.len())] += 1;
+    }
+}
+
+impl<S> BackEnd<S> {
+    pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
+        let lease = |link: &Link| {
+            let name = self.sessions.name(link.directory.front_end).unwrap_or_default().to_owned();
+            (name, link.holder.is_valid(now), link.recipient.generation().0)
+        };
+        Snapshot {
+            stats: self.stats,
+            drops: self.ports.drops.clone(),
+            connections: self.engine.len(),
+            leaving: self.frozen.len(),
+            held: self.hold.len(),
+            store: (self.server.store.sources(), self.server.store.bytes()),
+            leases: self.links.iter().map(lease).collect(),
+        }
+    }
+}

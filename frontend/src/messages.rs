@@ -1,0 +1,266 @@
+//! What back-ends say to the front-end, and what it decides on it.
+
+use std::net::IpAddr;
+
+use baton_stack::addr::ConnId;
+use baton_stack::drop::DropReason;
+use baton_stack::tcp::{SeqNum, TimeWait, reset_at};
+use baton_stack::time::Instant;
+use handoff_proto::arbiter::{Choice, Decision, Nodes, answer_unknown};
+use handoff_proto::codec::Reader;
+use handoff_proto::lease::BoardEvent;
+use handoff_proto::message::{Closed, DrainState, Ended, Message, Outbox, Over, RequestKey as AskedKey};
+use handoff_proto::names::{Generation, NodeId};
+
+use crate::accept::node_of;
+use crate::dispatch::{Decision as Dispatched, Dispatcher, RequestKey};
+use crate::node::{Bare, FrontEnd};
+use crate::routes::{Place, RouteKey};
+
+impl FrontEnd {
+    /// Takes a datagram from a back-end.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: IpAddr,
+        datagram: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let (peer, messages) = self.sessions.handle_datagram(now, from, datagram)?;
+        while self.sessions.poll_event().is_some() {}
+        let node = self.directory.id_of(peer).ok_or(DropReason::MessageUnknownPeer)?;
+        for message in messages {
+            let handled = message.and_then(|message| self.handle_message(now, node, &message));
+            if let Err(reason) = handled {
+                self.ports.drops.count(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Handles what the front-end has said to itself.
+    pub(crate) fn handle_own_messages(&mut self, now: Instant) {
+        while let Some(bytes) = self.to_self.pop_front() {
+            if let Ok(message) = Message::decode(&mut Reader::new(&bytes)) {
+                let _ = self.handle_message(now, NodeId::FRONT_END, &message);
+            }
+        }
+    }
+
+    fn handle_message(&mut self, now: Instant, from: NodeId, message: &Message<'_>) -> Result<(), DropReason> {
+        let mut out = self.directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
+        match message {
+            Message::Join(join) => {
+                self.board.handle_join(now, from, join, &mut out)?;
+                self.handle_board_events(now);
+                return Ok(());
+            }
+            Message::LeaseReq(request) => return self.board.handle_lease_req(now, from, request, &mut out),
+            Message::PartAck(m) => return self.tell_donor(now, m.c, from, message),
+            Message::Refused(m) => return self.tell_donor(now, m.c, from, message),
+            Message::Thaw(m) => return self.tell_donor(now, m.c, from, message),
+            Message::AttemptGone(m) => return self.tell_donor(now, m.c, from, message),
+            Message::Settle(m) => return self.tell_donor(now, m.c, from, message),
+            _ => {}
+        }
+        let c = match message {
+            Message::Ask(m) => m.c,
+            Message::Installed(m) => m.c,
+            Message::Abort(m) => m.c,
+            Message::Revoked(m) => m.c,
+            Message::Settled(m) => m.c,
+            Message::Closed(m) => m.c,
+            _ => return Err(DropReason::MessageStale),
+        };
+        let Some(key) = self.routes.of_conn(c) else { return answer_unknown(from, message, &mut out) };
+        let Some(route) = self.routes.get_mut(key) else { return Err(DropReason::MessageStale) };
+        if matches!(route.place, Place::TimeWait(_)) {
+            return answer_unknown(from, message, &mut out);
+        }
+        let (arbiter, board, state) = (&mut self.arbiter, &self.board, &mut route.state);
+        let decision = match message {
+            Message::Ask(ask) => {
+                self.stats.asks += 1;
+                let (dispatcher, stats) = (&self.dispatcher, &mut self.stats);
+                let choose = |key: &AskedKey<'_>| {
+                    let choice = choose(dispatcher, board, key);
+                    stats.count_choice(&choice, from);
+                    choice
+                };
+                arbiter.handle_ask(now, state, from, ask, board, choose, &mut out)?
+            }
+            Message::Installed(installed) => {
+                let decision = arbiter.handle_installed(state, from, installed, board, &mut out)?;
+                // The donor of the first handoff confirms on its own account.
+                let _ = self.tell_donor(now, c, from, message);
+                decision
+            }
+            Message::Abort(abort) => arbiter.handle_abort(now, state, from, abort, board, &mut out)?,
+            Message::Revoked(revoked) => arbiter.handle_revoked(state, from, revoked, board, &mut out)?,
+            Message::Settled(settled) => arbiter.handle_settled(state, from, settled, board)?,
+            Message::Closed(closed) => {
+                let decision = arbiter.handle_closed(state, from, closed, board, &mut out)?;
+                if decision == Decision::Closed {
+                    self.closed(now, key, closed);
+                }
+                return Ok(());
+            }
+            _ => return Err(DropReason::MessageStale),
+        };
+        self.decided(now, key, decision);
+        Ok(())
+    }
+
+    /// A message to the donor of a first handoff.
+    fn tell_donor(&mut self, now: Instant, c: ConnId, from: NodeId, message: &Message<'_>) -> Result<(), DropReason> {
+        let frozen = self.frozen.get_mut(&c).ok_or(DropReason::MessageStale)?;
+        let before = frozen.donor.poll_at();
+        let mut out = self.directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
+        let event = frozen.donor.handle_message(now, from, message, &mut out);
+        let after = frozen.donor.poll_at();
+        self.reschedule(c, before, after);
+        self.handle_donor_event(now, c, event?);
+        Ok(())
+    }
+
+    /// Acts on a decision of the arbiter.
+    fn decided(&mut self, now: Instant, key: RouteKey, decision: Decision) {
+        match decision {
+            Decision::Keep => {}
+            Decision::Route { epoch, .. } => {
+                let Some(route) = self.routes.get_mut(key) else { return };
+                let c = route.c;
+                route.place = Place::Away;
+                self.stats.moves += 1;
+                if let Some(frozen) = self.frozen.get_mut(&c) {
+                    let before = frozen.donor.poll_at();
+                    let event = frozen.donor.handle_route(epoch);
+                    let after = frozen.donor.poll_at();
+                    self.reschedule(c, before, after);
+                    self.handle_donor_event(now, c, event);
+                }
+            }
+            Decision::Reset(cause) => {
+                self.stats.count_reset(cause);
+                self.reset_route(key);
+            }
+            Decision::Closed => {
+                self.routes.remove(key);
+            }
+        }
+    }
+
+    /// The owner has closed the connection: its end is remembered here, where a new SYN would come.
+    fn closed(&mut self, now: Instant, key: RouteKey, closed: &Closed) {
+        self.stats.count_ended(closed.ended);
+        self.stats.requests += u64::from(closed.served.requests);
+        self.stats.response_bytes += closed.served.bytes;
+        let Some(route) = self.routes.get(key) else { return };
+        self.forget_frozen(route.c);
+        let Some(route) = self.routes.get(key) else { return };
+        if closed.ended != Ended::Active {
+            self.routes.remove(key);
+            return;
+        }
+        let end = TimeWait::new(
+            route.flow,
+            SeqNum(closed.snd_nxt),
+            SeqNum(closed.rcv_nxt),
+            closed.timestamps.map(|ts| (ts.ts_val, ts.ts_recent)),
+            now,
+            self.settings.tcp.time_wait,
+        );
+        self.routes.set_time_wait(key, end);
+    }
+
+    /// Resets a dead connection, once, with a sequence number that the client accepts, and forgets it. If the client
+    /// answers with a challenge ACK, that is a segment of an unknown flow, and is answered with a reset in turn.
+    pub(crate) fn reset_route(&mut self, key: RouteKey) {
+        let Some(mut route) = self.routes.remove(key) else { return };
+        self.arbiter.forget(route.c, &mut route.state);
+        self.forget_frozen(route.c);
+        if let Place::Here(conn) = route.place {
+            self.discard(conn);
+        }
+        let segment = reset_at(&route.flow, route.last_ack, route.seq_end);
+        self.reply(Bare { flow: route.flow, port: route.port, mac: route.client_mac, segment });
+    }
+
+    /// What became of nodes.
+    pub(crate) fn handle_board_events(&mut self, now: Instant) {
+        while let Some(event) = self.board.poll_event() {
+            match event {
+                BoardEvent::NodeUp { .. } => self.stats.nodes_up += 1,
+                BoardEvent::NodeDown(death) => {
+                    self.stats.nodes_down += 1;
+                    for key in self.routes.keys() {
+                        let Some(route) = self.routes.get_mut(key) else { continue };
+                        if matches!(route.place, Place::TimeWait(_)) {
+                            continue;
+                        }
+                        let mut out =
+                            self.directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
+                        let (c, state) = (route.c, &mut route.state);
+                        let decision = self.arbiter.handle_node_down(now, c, state, death, &self.board, &mut out);
+                        self.decided(now, key, decision);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Repeats what the arbiter has to repeat.
+    pub(crate) fn poll_arbiter(&mut self, now: Instant) {
+        while let Some(c) = self.arbiter.due(now) {
+            let Some(route) = self.routes.of_conn(c).and_then(|key| self.routes.get_mut(key)) else { return };
+            let mut out = self.directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
+            self.arbiter.handle_timeout(now, c, &mut route.state, &mut out);
+        }
+    }
+
+    /// No new connections; back-ends are told to end theirs.
+    pub(crate) fn begin_stop(&mut self, now: Instant) {
+        self.stop_at = Some(now + self.settings.stop_grace);
+        let nodes: Vec<NodeId> = self.board.nodes().map(|(node, _)| node).collect();
+        for node in nodes {
+            self.board.set_drain(node, DrainState::Stopping);
+        }
+        let keys: Vec<_> = self.engine.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            if let Some(conn) = self.engine.get_mut(key) {
+                conn.tcb.close();
+            }
+            self.engine.settle(key, now);
+            self.wake(key);
+        }
+    }
+
+    /// When the grace time is over, what is left is reset.
+    pub(crate) fn continue_stop(&mut self, now: Instant) {
+        if self.stop_at.is_none_or(|at| now < at) {
+            return;
+        }
+        for key in self.routes.keys() {
+            let Some(route) = self.routes.get(key) else { continue };
+            if matches!(route.place, Place::TimeWait(_)) {
+                continue;
+            }
+            let (c, owner) = (route.c, route.state.owner());
+            let mut out = self.directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
+            if owner != NodeId::FRONT_END {
+                out.send(owner, &Over { c }.into());
+            }
+            self.stats.stopped += 1;
+            self.reset_route(key);
+        }
+    }
+}
+
+/// What the dispatcher says to an owner that asks.
+fn choose(dispatcher: &Dispatcher, nodes: &impl Nodes, key: &AskedKey<'_>) -> Choice {
+    let is_up = |backend| nodes.generation(node_of(backend)) != Generation::NONE;
+    match dispatcher.decide(RequestKey { host: key.host, target: key.target }, is_up) {
+        Dispatched::Serve { backend, strip } => Choice::Serve { node: node_of(backend), strip },
+        Dispatched::Unavailable => Choice::Reject { status: 503, retry_after_s: 1 },
+        Dispatched::NoRoute => Choice::Reject { status: 404, retry_after_s: 0 },
+    }
+}

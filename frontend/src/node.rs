@@ -1,0 +1,479 @@
+//! The front-end node: one core that accepts connections, hands them to back-ends and arbitrates between these.
+//!
+//! ```text
+//!  frame --Ports--> UDP  --> messages.rs   what back-ends say
+//!                   TCP  --> route known?  away: note ACK and sequence end, rewrite, send on      (the fast path)
+//!                                          here: engine, then accept.rs: first head -> dispatcher -> first handoff
+//!                            SYN           accept.rs
+//!                            else          RST, once every back-end has said what it owns
+//! ```
+
+use std::collections::{HashMap, VecDeque};
+
+use ahash::RandomState;
+use baton_stack::addr::{ConnId, Flow, IpAddr, MacAddr};
+use baton_stack::drop::{DropCounters, DropReason};
+use baton_stack::engine::{ConnKey, Engine};
+use baton_stack::node::{Frame, Node, PortId, Transmit, Verdict};
+use baton_stack::ports::{Input, Ports};
+use baton_stack::tcp::{Flags, Segment, TimeWaitAction, reset_for};
+use baton_stack::time::{Instant, earliest};
+use baton_stack::wire::{Envelope, IpLayers};
+use handoff_proto::arbiter::Arbiter;
+use handoff_proto::lease::{LeaseBoard, NodeConfig};
+use handoff_proto::message::{Message, Outbox};
+use handoff_proto::names::NodeId;
+use handoff_proto::session::{Identity, PeerIndex, Role, Sessions};
+
+use crate::accept::Accepted;
+use crate::dispatch::Dispatcher;
+use crate::handoff::Frozen;
+use crate::routes::{Place, RouteKey, Routes};
+use crate::settings::Settings;
+use crate::stats::{Command, Reply, Stats};
+use crate::store::Store;
+
+/// Segments that one `poll` sends at the most.
+const SEGMENTS_PER_POLL: usize = 256;
+/// Datagrams that one `poll` sends at the most.
+const DATAGRAMS_PER_POLL: usize = 64;
+/// Single segments (resets, answers in TIME_WAIT) that wait to be sent at the most.
+const REPLIES_MAX: usize = 1_024;
+/// The longest segment without payload.
+const BARE_SEGMENT_MAX: usize = 60;
+/// IP and UDP headers in front of a datagram.
+const UDP_OVERHEAD_V6: u16 = 48;
+
+/// A front-end's core.
+#[derive(Debug)]
+pub struct FrontEnd {
+    pub(crate) settings: Settings,
+    pub(crate) ports: Ports,
+    pub(crate) sessions: Sessions,
+    pub(crate) directory: Directory,
+    pub(crate) board: LeaseBoard,
+    pub(crate) arbiter: Arbiter,
+    pub(crate) routes: Routes,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) engine: Engine<Accepted>,
+    pub(crate) store: Store,
+    /// Images of first handoffs whose fate is not known yet.
+    pub(crate) frozen: HashMap<ConnId, Frozen, RandomState>,
+    pub(crate) donors_due: std::collections::BTreeSet<(Instant, ConnId)>,
+    /// Messages of the front-end to itself: its donors ask its arbiter.
+    pub(crate) to_self: VecDeque<Vec<u8>>,
+    /// Connections that may have something to do.
+    pub(crate) awake: Vec<ConnKey>,
+    pub(crate) half_open: usize,
+    pub(crate) next_connection: u32,
+    pub(crate) isn_keys: (u64, u64),
+    pub(crate) stats: Stats,
+    pub(crate) stop_at: Option<Instant>,
+    /// Resets of dead connections, to be sent with the next poll.
+    replies: VecDeque<Bare>,
+    /// When unknown flows may be reset at the latest: by then every earlier lease has run out.
+    strangers_at: Option<Instant>,
+    sent_out: Vec<ConnKey>,
+}
+
+/// The back-ends' sessions and addresses. Node ids are positions in the configuration, from 1.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    nodes: Vec<(PeerIndex, IpAddr)>,
+}
+
+impl Directory {
+    pub(crate) fn session_of(&self, node: NodeId) -> Option<PeerIndex> {
+        self.entry(node).map(|(peer, _)| *peer)
+    }
+
+    pub(crate) fn addr_of(&self, node: NodeId) -> Option<IpAddr> {
+        self.entry(node).map(|(_, addr)| *addr)
+    }
+
+    pub(crate) fn id_of(&self, peer: PeerIndex) -> Option<NodeId> {
+        let at = self.nodes.iter().position(|(index, _)| *index == peer)?;
+        u16::try_from(at + 1).ok().map(NodeId)
+    }
+
+    fn entry(&self, node: NodeId) -> Option<&(PeerIndex, IpAddr)> {
+        self.nodes.get(usize::from(node.0).checked_sub(1)?)
+    }
+
+    /// Where messages go.
+    pub(crate) fn outbox<'a>(
+        &'a self,
+        sessions: &'a mut Sessions,
+        to_self: &'a mut VecDeque<Vec<u8>>,
+        drops: &'a mut DropCounters,
+    ) -> Out<'a> {
+        Out { directory: self, sessions, to_self, drops }
+    }
+}
+
+/// An [`Outbox`] for the back-ends and the front-end itself. What cannot be queued is counted: it will be said again.
+pub(crate) struct Out<'a> {
+    directory: &'a Directory,
+    sessions: &'a mut Sessions,
+    to_self: &'a mut VecDeque<Vec<u8>>,
+    drops: &'a mut DropCounters,
+}
+
+impl Outbox for Out<'_> {
+    fn send(&mut self, to: NodeId, message: &Message<'_>) {
+        if to == NodeId::FRONT_END {
+            let mut bytes = Vec::new();
+            message.encode(&mut bytes);
+            self.to_self.push_back(bytes);
+            return;
+        }
+        let Some(peer) = self.directory.session_of(to) else { return };
+        if let Err(reason) = self.sessions.send(peer, message) {
+            self.drops.count(reason);
+        }
+    }
+}
+
+/// A segment without payload, and where it goes.
+#[derive(Debug)]
+pub(crate) struct Bare {
+    pub(crate) flow: Flow,
+    pub(crate) port: PortId,
+    pub(crate) mac: MacAddr,
+    pub(crate) segment: Segment<'static>,
+}
+
+impl FrontEnd {
+    /// A front-end without connections.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let now = Instant::ZERO;
+        let identity = Identity {
+            name: settings.name.clone(),
+            boot: settings.boot,
+            core: 0,
+            cores: 1,
+            role: Role::FrontEnd,
+            datagram_bytes: settings.interfaces.iter().map(|i| i.mtu).min().unwrap_or(1_280) - UDP_OVERHEAD_V6,
+        };
+        let mut sessions = Sessions::new(identity, settings.secret.clone(), settings.seed);
+        let peer = |(name, addr): &(String, IpAddr)| Some((sessions.add_peer(now, name, 0, *addr)?, *addr));
+        let nodes = settings.backends.iter().filter_map(peer).collect();
+        let config = |(name, addr): &(String, IpAddr)| NodeConfig { name: name.clone(), addr: *addr, core: 0 };
+        let board = LeaseBoard::new(settings.lease, settings.boot, settings.backends.iter().map(config));
+        let names: Vec<String> = settings.backends.iter().map(|(name, _)| name.clone()).collect();
+        let vips: Vec<IpAddr> = settings.listeners.iter().map(|listener| listener.addr).collect();
+        let [a, b, c, d] = seeds_of(&settings.seed);
+        Self {
+            ports: Ports::new(settings.interfaces.clone(), &vips, now),
+            sessions,
+            directory: Directory { nodes },
+            board,
+            arbiter: Arbiter::new(),
+            routes: Routes::new(settings.connections_max, [a, b, c, d]),
+            dispatcher: Dispatcher::new(settings.routes.clone(), &names),
+            engine: Engine::new(settings.connections_max, now),
+            store: Store::default(),
+            frozen: HashMap::with_hasher(RandomState::with_seeds(a, c, b, d)),
+            donors_due: std::collections::BTreeSet::new(),
+            to_self: VecDeque::new(),
+            awake: Vec::new(),
+            half_open: 0,
+            next_connection: 0,
+            isn_keys: (a ^ c.rotate_left(32), b ^ d.rotate_left(32)),
+            stats: Stats::default(),
+            stop_at: None,
+            replies: VecDeque::new(),
+            strangers_at: None,
+            sent_out: Vec::new(),
+            settings,
+        }
+    }
+
+    /// Takes a client's segment, or one that a back-end has given back.
+    fn handle_tcp<F: Frame, T: Transmit>(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        frame: &mut F,
+        from: (Flow, MacAddr, IpLayers),
+        tx: &mut T,
+    ) -> Result<Verdict, DropReason> {
+        let (flow, src_mac, ip) = from;
+        let Some(key) = self.routes.of_flow(&flow) else {
+            return self.handle_stranger(now, port, frame, (flow, src_mac, ip), tx);
+        };
+        let Some(route) = self.routes.get_mut(key) else { return Err(DropReason::UnknownFlow) };
+        route.note(&frame.bytes()[ip.l4.clone()]);
+        match &route.place {
+            Place::Away | Place::Leaving => {
+                let owner = match route.place {
+                    Place::Leaving => self.frozen.get(&route.c).and_then(|f| f.donor.frozen_towards()).map(|to| to.1),
+                    _ => Some(route.state.owner()),
+                };
+                let addr = owner.and_then(|owner| self.directory.addr_of(owner)).ok_or(DropReason::OwnerUnknown)?;
+                self.stats.forwarded_packets += 1;
+                self.stats.forwarded_bytes += frame.bytes().len() as u64;
+                self.ports.forward(now, frame, &ip, addr)
+            }
+            &Place::Here(conn) => {
+                ip.verify_transport(frame.bytes(), frame.checksum())?;
+                let segment = Segment::parse(&frame.bytes()[ip.l4])?;
+                self.handle_segment(now, conn, &segment)?;
+                Ok(Verdict::Free)
+            }
+            Place::TimeWait(_) => {
+                ip.verify_transport(frame.bytes(), frame.checksum())?;
+                let segment = Segment::parse(&frame.bytes()[ip.l4])?;
+                self.handle_time_wait(now, key, port, src_mac, &segment)?;
+                Ok(Verdict::Free)
+            }
+        }
+    }
+
+    /// A segment of a connection that has ended (RFC 9293 section 3.10.7.4, RFC 6191).
+    fn handle_time_wait(
+        &mut self,
+        now: Instant,
+        key: RouteKey,
+        port: PortId,
+        mac: MacAddr,
+        segment: &Segment<'_>,
+    ) -> Result<(), DropReason> {
+        let Some(route) = self.routes.get_mut(key) else { return Err(DropReason::UnknownFlow) };
+        let flow = route.flow;
+        let Place::TimeWait(end) = &mut route.place else { return Err(DropReason::UnexpectedSegment) };
+        let before = end.until();
+        let action = end.handle_segment(now, segment);
+        match action {
+            TimeWaitAction::Acknowledge => {
+                let answer = end.acknowledgment(now);
+                self.routes.prolonged(key, before);
+                self.reply(Bare { flow, port, mac, segment: answer });
+                Ok(())
+            }
+            TimeWaitAction::Reopen { isn_floor, tsval_floor } => {
+                self.routes.remove(key);
+                self.accept(now, port, mac, flow, segment, Some((isn_floor, tsval_floor)))
+            }
+            TimeWaitAction::Ignore => Err(DropReason::UnexpectedSegment),
+        }
+    }
+
+    /// A segment of a flow without a route.
+    fn handle_stranger<F: Frame, T: Transmit>(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        frame: &F,
+        from: (Flow, MacAddr, IpLayers),
+        _tx: &mut T,
+    ) -> Result<Verdict, DropReason> {
+        let (flow, mac, ip) = from;
+        if !self.settings.listeners.iter().any(|listener| listener.addr == flow.vip.addr) {
+            return Err(DropReason::NotOurs);
+        }
+        ip.verify_transport(frame.bytes(), frame.checksum())?;
+        let segment = Segment::parse(&frame.bytes()[ip.l4])?;
+        let is_syn = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST);
+        if is_syn && self.settings.listeners.contains(&flow.vip) {
+            self.accept(now, port, mac, flow, &segment, None)?;
+            return Ok(Verdict::Free);
+        }
+        let is_served = self.settings.listeners.contains(&flow.vip);
+        if is_served && !self.knows_all(now) {
+            return Err(DropReason::OwnerUnknown);
+        }
+        if let Some(reset) = reset_for(&segment) {
+            self.reply(Bare { flow, port, mac, segment: reset });
+        }
+        Err(DropReason::UnknownFlow)
+    }
+
+    /// Whether no back-end can own a connection that has no route here: each has joined this life of the front-end, or
+    /// its last lease from an earlier one is over.
+    fn knows_all(&self, now: Instant) -> bool {
+        self.strangers_at.is_some_and(|at| now >= at) || self.board.nodes().all(|(_, node)| node.is_up())
+    }
+
+    /// Queues a single segment to a client.
+    pub(crate) fn reply(&mut self, bare: Bare) {
+        if self.replies.len() < REPLIES_MAX {
+            self.replies.push_back(bare);
+        } else {
+            self.ports.drops.count(DropReason::TransmitFull);
+        }
+    }
+
+    fn send_replies<T: Transmit>(&mut self, tx: &mut T) {
+        while let Some(Bare { flow, port, mac, segment }) = self.replies.front() {
+            let Some(envelope) = self.envelope(*port, flow, *mac) else {
+                self.replies.pop_front();
+                continue;
+            };
+            let sent = tx.transmit(*port, envelope.len() + BARE_SEGMENT_MAX, |frame| {
+                let len = segment.emit(&mut frame[envelope.len()..]);
+                envelope.seal_tcp(frame, len)
+            });
+            if !sent {
+                return;
+            }
+            self.replies.pop_front();
+        }
+    }
+
+    /// What goes around segments of ours to a client.
+    pub(crate) fn envelope(&self, port: PortId, flow: &Flow, client_mac: MacAddr) -> Option<Envelope> {
+        let interface = self.ports.interface(port)?;
+        Some(Envelope {
+            src_mac: interface.mac,
+            dst_mac: client_mac,
+            vlan: interface.vlan,
+            src: flow.vip.addr,
+            dst: flow.client.addr,
+        })
+    }
+
+    fn send_messages<T: Transmit>(&mut self, now: Instant, tx: &mut T) {
+        for _ in 0..DATAGRAMS_PER_POLL {
+            let Some(outgoing) = self.sessions.next_transmit(now) else { return };
+            let sessions = &mut self.sessions;
+            let write = |buffer: &mut [u8]| sessions.write_datagram(now, outgoing.peer, buffer);
+            match self.ports.send_udp(now, outgoing.addr, self.settings.udp_port, tx, write) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => self.sessions.postpone(now, outgoing.peer),
+            }
+        }
+    }
+}
+
+impl Node for FrontEnd {
+    type Command = Command;
+    type Reply = Reply;
+
+    fn handle_frame<F: Frame, T: Transmit>(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        frame: &mut F,
+        tx: &mut T,
+    ) -> Verdict {
+        let result = match self.ports.handle_frame(now, port, frame, tx) {
+            Input::Done(verdict) => return verdict,
+            Input::Tcp { flow, src_mac, ip } => self.handle_tcp(now, port, frame, (flow, src_mac, ip), tx),
+            Input::Udp { from, port, payload } if port == self.settings.udp_port => {
+                self.handle_datagram(now, from, &mut frame.bytes_mut()[payload]).map(|()| Verdict::Free)
+            }
+            Input::Udp { .. } => Err(DropReason::NotOurs),
+            Input::IcmpError { flow, ip } => self.forward_error(now, frame, &flow, &ip),
+        };
+        result.unwrap_or_else(|reason| {
+            self.ports.drops.count(reason);
+            Verdict::Free
+        })
+    }
+
+    fn poll<T: Transmit>(&mut self, now: Instant, tx: &mut T) {
+        let LeaseTimes { lease, margin } = LeaseTimes::of(&self.settings);
+        self.strangers_at.get_or_insert(now + lease + margin);
+        self.board.handle_timeout(now);
+        self.handle_board_events(now);
+        self.poll_arbiter(now);
+        self.poll_donors(now);
+        self.routes.expire(now);
+        self.continue_stop(now);
+        while let Some((key, outcome)) = self.engine.handle_timeout(now, &mut self.store) {
+            self.note(key, &outcome);
+            self.wake(key);
+        }
+        self.serve(now);
+        let mut sent_out = std::mem::take(&mut self.sent_out);
+        self.engine.transmit(now, SEGMENTS_PER_POLL, &mut self.store, tx, &mut sent_out);
+        for key in sent_out.drain(..) {
+            self.wake(key);
+        }
+        self.sent_out = sent_out;
+        self.serve(now);
+        self.handle_own_messages(now);
+        self.send_replies(tx);
+        self.send_messages(now, tx);
+        self.ports.poll(now, tx);
+    }
+
+    fn poll_at(&self) -> Option<Instant> {
+        let is_busy = !self.awake.is_empty() || !self.replies.is_empty() || !self.to_self.is_empty();
+        [
+            if is_busy { Some(Instant::ZERO) } else { None },
+            self.donors_due.first().map(|(at, _)| *at),
+            self.board.poll_at(),
+            self.arbiter.poll_at(),
+            self.routes.poll_at(),
+            self.stop_at,
+            self.sessions.poll_at(),
+            self.ports.poll_at(),
+        ]
+        .into_iter()
+        .fold(self.engine.poll_at(Instant::ZERO), earliest)
+    }
+
+    fn handle_command(&mut self, _now: Instant, command: Command) -> Reply {
+        match command {
+            Command::Stats => Reply::Stats(Box::new(self.snapshot())),
+        }
+    }
+
+    fn stop(&mut self, now: Instant) {
+        self.begin_stop(now);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop_at.is_some() && self.routes.live() == 0 && self.replies.is_empty() && self.engine.is_empty()
+    }
+
+    /// A front-end answers to nobody's lease.
+    fn may_transmit(&self, _now: Instant) -> bool {
+        true
+    }
+}
+
+impl FrontEnd {
+    /// An ICMP error about a packet that was sent on a flow concerns its owner.
+    fn forward_error<F: Frame>(
+        &mut self,
+        now: Instant,
+        frame: &mut F,
+        flow: &Flow,
+        ip: &IpLayers,
+    ) -> Result<Verdict, DropReason> {
+        let route = self.routes.of_flow(flow).and_then(|key| self.routes.get(key)).ok_or(DropReason::Icmp)?;
+        match route.place {
+            Place::Away => {
+                let addr = self.directory.addr_of(route.state.owner()).ok_or(DropReason::OwnerUnknown)?;
+                self.ports.forward(now, frame, ip, addr)
+            }
+            Place::Here(_) | Place::Leaving | Place::TimeWait(_) => Err(DropReason::Icmp),
+        }
+    }
+}
+
+/// How long an earlier life's leases may last.
+struct LeaseTimes {
+    lease: baton_stack::time::Duration,
+    margin: baton_stack::time::Duration,
+}
+
+impl LeaseTimes {
+    const fn of(settings: &Settings) -> Self {
+        Self { lease: settings.lease.lease, margin: settings.lease.margin }
+    }
+}
+
+/// Four numbers from the seed, for hash tables and keys.
+fn seeds_of(seed: &[u8; 32]) -> [u64; 4] {
+    let mut seeds = [0; 4];
+    for (seed, bytes) in seeds.iter_mut().zip(seed.chunks_exact(8)) {
+        *seed = bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    }
+    seeds
+}

@@ -1,0 +1,168 @@
+//! The route table: what the front-end knows of every connection.
+
+use std::collections::{BTreeSet, HashMap};
+
+use ahash::RandomState;
+use baton_stack::addr::{ConnId, Flow, MacAddr};
+use baton_stack::engine::ConnKey;
+use baton_stack::flow_table::FlowTable;
+use baton_stack::node::PortId;
+use baton_stack::tcp::{Flags, SeqNum, TimeWait};
+use baton_stack::time::Instant;
+use handoff_proto::arbiter::RouteState;
+use slab::Slab;
+
+/// A route in its table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct RouteKey(usize);
+
+/// One connection, as the front-end sees it.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) c: ConnId,
+    pub(crate) flow: Flow,
+    /// Who owns it.
+    pub(crate) state: RouteState,
+    pub(crate) place: Place,
+    /// Where the client's packets come from, and answers go to.
+    pub(crate) port: PortId,
+    pub(crate) client_mac: MacAddr,
+    /// The client's last acknowledgment, and the end of what it has sent: what a reset needs.
+    pub(crate) last_ack: SeqNum,
+    pub(crate) seq_end: SeqNum,
+}
+
+/// Where the client's packets go.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// To the front-end's own engine: handshake, first head, error answers.
+    Here(ConnKey),
+    /// To the recipient of the first handoff, which holds them until it has the connection.
+    Leaving,
+    /// To the owner.
+    Away,
+    /// Nowhere: the connection has ended, and its end is remembered.
+    TimeWait(Box<TimeWait>),
+}
+
+impl Route {
+    /// Notes what a client's segment says of both directions. `tcp` starts at its header, which is whole.
+    pub(crate) fn note(&mut self, tcp: &[u8]) {
+        let Some(header) = tcp.first_chunk::<20>() else { return };
+        let number =
+            |at: usize| SeqNum(u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]));
+        let flags = Flags(header[13]);
+        if flags.has(Flags::ACK) {
+            self.last_ack = self.last_ack.max(number(8));
+        }
+        let payload = tcp.len().saturating_sub(usize::from(header[12] >> 4) * 4);
+        let control = u32::from(flags.has(Flags::SYN)) + u32::from(flags.has(Flags::FIN));
+        let len = u32::try_from(payload).unwrap_or(0) + control;
+        self.seq_end = self.seq_end.max(number(4) + len);
+    }
+}
+
+/// All routes, by flow and by connection id.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    routes: Slab<Route>,
+    by_flow: FlowTable<RouteKey>,
+    by_conn: HashMap<ConnId, RouteKey, RandomState>,
+    /// When the memory of an ended connection is over.
+    time_waits: BTreeSet<(Instant, RouteKey)>,
+}
+
+impl Routes {
+    /// For at most `limit` connections.
+    pub(crate) fn new(limit: usize, seeds: [u64; 4]) -> Self {
+        let [a, b, c, d] = seeds;
+        Self {
+            routes: Slab::new(),
+            by_flow: FlowTable::new(limit, seeds),
+            by_conn: HashMap::with_hasher(RandomState::with_seeds(a, b, c, d)),
+            time_waits: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// How many are more than the memory of an ended connection.
+    pub(crate) fn live(&self) -> usize {
+        self.routes.len() - self.time_waits.len()
+    }
+
+    pub(crate) fn of_flow(&self, flow: &Flow) -> Option<RouteKey> {
+        self.by_flow.get(flow).copied()
+    }
+
+    pub(crate) fn of_conn(&self, c: ConnId) -> Option<RouteKey> {
+        self.by_conn.get(&c).copied()
+    }
+
+    pub(crate) fn get(&self, key: RouteKey) -> Option<&Route> {
+        self.routes.get(key.0)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: RouteKey) -> Option<&mut Route> {
+        self.routes.get_mut(key.0)
+    }
+
+    /// Every route's key, at this moment.
+    pub(crate) fn keys(&self) -> Vec<RouteKey> {
+        self.routes.iter().map(|(key, _)| RouteKey(key)).collect()
+    }
+
+    /// Adds a route. `None` at the limit.
+    pub(crate) fn insert(&mut self, route: Route) -> Option<RouteKey> {
+        let (flow, c) = (route.flow, route.c);
+        let key = RouteKey(self.routes.vacant_key());
+        self.by_flow.insert(flow, key).ok()?;
+        self.by_conn.insert(c, key);
+        self.routes.insert(route);
+        Some(key)
+    }
+
+    pub(crate) fn remove(&mut self, key: RouteKey) -> Option<Route> {
+        let route = self.routes.try_remove(key.0)?;
+        if let Place::TimeWait(end) = &route.place {
+            self.time_waits.remove(&(end.until(), key));
+        }
+        if self.by_flow.get(&route.flow) == Some(&key) {
+            self.by_flow.remove(&route.flow);
+        }
+        self.by_conn.remove(&route.c);
+        Some(route)
+    }
+
+    /// The connection has ended; its end is remembered until the time given with it.
+    pub(crate) fn set_time_wait(&mut self, key: RouteKey, end: TimeWait) {
+        let Some(route) = self.routes.get_mut(key.0) else { return };
+        if let Place::TimeWait(before) = &route.place {
+            self.time_waits.remove(&(before.until(), key));
+        }
+        self.time_waits.insert((end.until(), key));
+        route.place = Place::TimeWait(Box::new(end));
+    }
+
+    /// Notes that the time of an ended connection was prolonged from `before`.
+    pub(crate) fn prolonged(&mut self, key: RouteKey, before: Instant) {
+        let Some(Route { place: Place::TimeWait(end), .. }) = self.routes.get(key.0) else { return };
+        let until = end.until();
+        if until != before && self.time_waits.remove(&(before, key)) {
+            self.time_waits.insert((until, key));
+        }
+    }
+
+    /// Forgets the connections that ended long enough ago.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        while let Some(&(_, key)) = self.time_waits.first().filter(|(at, _)| *at <= now) {
+            self.remove(key);
+        }
+    }
+
+    pub(crate) fn poll_at(&self) -> Option<Instant> {
+        self.time_waits.first().map(|(at, _)| *at)
+    }
+}
