@@ -85,7 +85,7 @@ fn image(tcb: Tcb, store: &mut Store) -> Image {
 fn full_image() -> Image {
     let mut image = image(connection(false), &mut Store::default());
     image.tcb.unread = b"GET /".to_vec();
-    image.tcb.rcv_nxt = image.tcb.rcv_nxt + 5;
+    image.tcb.rcv_nxt += 5;
     let nxt = image.tcb.rcv_nxt;
     image.tcb.out_of_order = vec![(nxt + 10, b"abc".to_vec()), (nxt + 20, b"defg".to_vec())];
     image.tcb.queue = vec![FrozenBytes::Here(vec![7; 300]), FrozenBytes::Remote { holder: 3, offset: 77, len: 200 }];
