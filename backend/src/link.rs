@@ -28,6 +28,8 @@ pub(crate) struct Link {
     pub(crate) formers: Formers,
     /// Connections that ended here.
     pub(crate) closed: ClosedReports,
+    /// Whether the lease was held when the link had its last turn: only then is anything said about connections.
+    pub(crate) was_leased: bool,
 }
 
 impl Link {
@@ -41,6 +43,7 @@ impl Link {
             recipient: Recipient::new(limits),
             formers: Formers::new(settings.records_max, u64::from(u32::from_be_bytes([a, b, c, d]))),
             closed: ClosedReports::new(settings.records_max),
+            was_leased: false,
         }
     }
 
@@ -56,8 +59,11 @@ impl Link {
 
     /// When one of its parts has something to do.
     pub(crate) fn poll_at(&self) -> Option<Instant> {
-        let parts = [self.holder.poll_at(), self.recipient.poll_at(), self.formers.poll_at(), self.closed.poll_at()];
-        parts.into_iter().fold(None, earliest)
+        let always = earliest(self.holder.poll_at(), self.formers.poll_at());
+        if !self.was_leased {
+            return always;
+        }
+        [self.recipient.poll_at(), self.closed.poll_at()].into_iter().fold(always, earliest)
     }
 }
 

@@ -145,10 +145,8 @@ impl<S: Service> BackEnd<S> {
         let Some(donor) = owner.or_else(|| frozen.get_mut(&c).map(|frozen| &mut frozen.donor)) else {
             return entry.formers.handle_message(from, message, &mut out);
         };
-        let before = donor.poll_at();
         let event = donor.handle_message(now, from, message, &mut out);
-        let after = donor.poll_at();
-        self.reschedule(c, before, after);
+        self.donors_due.set(c, donor.poll_at());
         match event {
             Ok(event) => {
                 self.handle_donor_event(now, c, event);
@@ -170,20 +168,15 @@ impl<S: Service> BackEnd<S> {
 
     /// Repeats what donors have to repeat.
     pub(crate) fn poll_donors(&mut self, now: Instant) {
-        while let Some(&(_, c)) = self.donors_due.first().filter(|(at, _)| *at <= now) {
+        while let Some(c) = self.donors_due.pop(now) {
             let Self { links, sessions, ports, engine, owned, frozen, .. } = self;
             let key = owned.get(&c).copied();
             let owner = key.and_then(|key| engine.get_mut(key)).map(|conn| (conn.app.link, &mut conn.app.donor));
             let donor = owner.or_else(|| frozen.get_mut(&c).map(|frozen| (frozen.link, &mut frozen.donor)));
-            let Some((link, donor)) = donor else {
-                self.donors_due.pop_first();
-                continue;
-            };
-            let before = donor.poll_at();
+            let Some((link, donor)) = donor else { continue };
             let mut out = links[link].directory.outbox(sessions, &mut ports.drops);
             let event = donor.handle_timeout(now, &mut out);
-            let after = donor.poll_at();
-            self.reschedule(c, before, after);
+            self.donors_due.set(c, donor.poll_at());
             self.handle_donor_event(now, c, event);
         }
     }

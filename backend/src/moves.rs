@@ -38,7 +38,7 @@ impl<S: Service> BackEnd<S> {
             return;
         }
         let Some(conn) = self.engine.remove(key) else { return };
-        self.unschedule(&conn.app.donor);
+        self.donors_due.set(conn.app.serving.conn, None);
         self.freeze(now, conn, to, standing);
     }
 
@@ -79,7 +79,7 @@ impl<S: Service> BackEnd<S> {
         let sent = donor.hand_off(now, standing, bytes, part_bytes, &mut out);
         self.owned.remove(&c);
         let _ = self.flows.insert(flow, Place::Leaving(c));
-        self.reschedule(c, None, donor.poll_at());
+        self.donors_due.set(c, donor.poll_at());
         self.frozen.insert(c, Frozen { link, donor, flow });
         if let Err((_, image)) = sent {
             self.take_back(now, c, &image, to.e2, None);
@@ -188,7 +188,7 @@ impl<S: Service> BackEnd<S> {
     /// Puts a connection into every table. False above a limit: it is gone then.
     fn put_back(&mut self, now: Instant, tcb: Tcb, app: Owned, port: PortId, envelope: Envelope) -> bool {
         let (flow, c) = (tcb.flow(), app.serving.conn);
-        let before = app.donor.poll_at();
+        let due = app.donor.poll_at();
         let key = match self.engine.insert(now, tcb, app, port, envelope) {
             Ok(key) => key,
             Err(EngineFull(tcb, mut app)) => {
@@ -202,7 +202,7 @@ impl<S: Service> BackEnd<S> {
             return false;
         }
         self.owned.insert(c, key);
-        self.reschedule(c, None, before);
+        self.donors_due.set(c, due);
         self.wake(key);
         true
     }
@@ -224,18 +224,16 @@ impl<S: Service> BackEnd<S> {
         let towards: Vec<_> = self.frozen.iter().filter(|(_, frozen)| is_towards(frozen)).map(|(c, _)| *c).collect();
         for c in towards {
             let Some(frozen) = self.frozen.get_mut(&c) else { continue };
-            let before = frozen.donor.poll_at();
             let directory = &self.links[link].directory;
             frozen.donor.abort(now, &mut directory.outbox(&mut self.sessions, &mut self.ports.drops));
-            let after = frozen.donor.poll_at();
-            self.reschedule(c, before, after);
+            self.donors_due.set(c, frozen.donor.poll_at());
         }
     }
 
     /// Drops a frozen connection from every table.
     pub(crate) fn forget_frozen(&mut self, c: ConnId) -> Option<Frozen> {
         let frozen = self.frozen.remove(&c)?;
-        self.unschedule(&frozen.donor);
+        self.donors_due.set(c, None);
         if self.flows.get(&frozen.flow) == Some(&Place::Leaving(c)) {
             self.flows.remove(&frozen.flow);
         }

@@ -9,7 +9,7 @@
 //! ```
 //! moves.rs freezes and thaws; link.rs is what there is per front-end.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use ahash::RandomState;
 use baton_stack::addr::{ConnId, Flow};
@@ -22,6 +22,7 @@ use baton_stack::tcp::{CloseReason, Extent, Outcome, Place as ExtentPlace, Segme
 use baton_stack::time::{Instant, earliest};
 use baton_stack::wire::{self, IpLayers, Layers, Packet};
 use handoff_proto::donor::Donor;
+use handoff_proto::due::DueList;
 use handoff_proto::hold::Hold;
 use handoff_proto::lease::HolderEvent;
 use handoff_proto::message::{Closed, ClosedTimestamps, Ended, LoadReport, RequestKey};
@@ -62,7 +63,7 @@ pub struct BackEnd<S> {
     /// Connections that may have something to do.
     pub(crate) awake: Vec<ConnKey>,
     /// When donors have something to do.
-    pub(crate) donors_due: BTreeSet<(Instant, ConnId)>,
+    pub(crate) donors_due: DueList,
     pub(crate) stats: Stats,
     /// When connections that are still here are reset, once a stop has begun.
     stop_at: Option<Instant>,
@@ -129,7 +130,7 @@ impl<S: Service> BackEnd<S> {
                 responder: Responder::new(identity),
             },
             awake: Vec::new(),
-            donors_due: BTreeSet::new(),
+            donors_due: DueList::new(),
             stats: Stats::default(),
             stop_at: None,
             was_leased: false,
@@ -314,6 +315,7 @@ impl<S: Service> BackEnd<S> {
         let request = RequestKey::new(head.method.as_str().as_bytes(), host, head.path.as_bytes());
         let link = &self.links[*link];
         donor.ask(now, ordinal, &request, &mut link.directory.outbox(&mut self.sessions, &mut self.ports.drops));
+        self.donors_due.set(serving.conn, donor.poll_at());
         self.stats.asks += 1;
     }
 
@@ -354,7 +356,7 @@ impl<S: Service> BackEnd<S> {
     /// Takes a connection out of every table, with what it holds in the store. Nothing is said to anybody.
     pub(crate) fn discard(&mut self, key: ConnKey) -> Option<Conn<Owned>> {
         let mut conn = self.engine.remove(key)?;
-        self.unschedule(&conn.app.donor);
+        self.donors_due.set(conn.app.serving.conn, None);
         self.flows.remove(&conn.tcb.flow());
         self.owned.remove(&conn.app.serving.conn);
         conn.app.serving.abandon(&mut self.server);
@@ -395,22 +397,6 @@ impl<S: Service> BackEnd<S> {
         }
     }
 
-    /// Notes when a donor has something to do next; `before` is what was noted.
-    pub(crate) fn reschedule(&mut self, c: ConnId, before: Option<Instant>, after: Option<Instant>) {
-        if before != after {
-            if let Some(at) = before {
-                self.donors_due.remove(&(at, c));
-            }
-            if let Some(at) = after {
-                self.donors_due.insert((at, c));
-            }
-        }
-    }
-
-    pub(crate) fn unschedule(&mut self, donor: &Donor) {
-        self.reschedule(donor.connection(), donor.poll_at(), None);
-    }
-
     /// What the front-ends are told with each heartbeat.
     fn load(&self) -> LoadReport {
         LoadReport {
@@ -430,7 +416,8 @@ impl<S: Service> BackEnd<S> {
             self.stats.leases_lapsed += 1;
         }
         link.formers.handle_timeout(now);
-        if link.holder.is_valid(now) {
+        link.was_leased = link.holder.is_valid(now);
+        if link.was_leased {
             link.recipient.handle_timeout(now, &mut out);
             link.closed.handle_timeout(now, &mut out);
         }
@@ -530,12 +517,16 @@ impl<S: Service> Node for BackEnd<S> {
     }
 
     fn poll_at(&self) -> Option<Instant> {
-        let links = self.links.iter().map(Link::poll_at).fold(None, earliest);
-        let donors = self.donors_due.first().map(|(at, _)| *at);
+        let links = self.links.iter().map(Link::poll_at);
+        let always = links.chain([self.sessions.poll_at(), self.ports.poll_at()]).fold(None, earliest);
+        if !self.was_leased {
+            // What needs a lease waits for one, and a lease comes with a frame.
+            return always;
+        }
         let at_once = if self.awake.is_empty() { None } else { Some(Instant::ZERO) };
-        [links, donors, at_once, self.stop_at, self.hold.poll_at(), self.sessions.poll_at(), self.ports.poll_at()]
+        [self.donors_due.poll_at(), at_once, self.stop_at, self.hold.poll_at(), self.engine.poll_at(Instant::ZERO)]
             .into_iter()
-            .fold(self.engine.poll_at(Instant::ZERO), earliest)
+            .fold(always, earliest)
     }
 
     fn handle_command(&mut self, now: Instant, command: Command) -> Reply {

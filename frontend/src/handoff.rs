@@ -71,7 +71,7 @@ impl FrontEnd {
         if let Some(route) = self.routes.get_mut(route) {
             route.place = Place::Leaving;
         }
-        self.reschedule(c, None, donor.poll_at());
+        self.donors_due.set(c, donor.poll_at());
         self.frozen.insert(c, Frozen { donor, route });
         if let Err((_, image)) = sent {
             self.take_back(now, c, &image, grant.e2);
@@ -153,35 +153,18 @@ impl FrontEnd {
     /// Drops the image of a first handoff.
     pub(crate) fn forget_frozen(&mut self, c: ConnId) -> Option<Frozen> {
         let frozen = self.frozen.remove(&c)?;
-        self.reschedule(c, frozen.donor.poll_at(), None);
+        self.donors_due.set(c, None);
         Some(frozen)
     }
 
     /// Repeats what donors have to repeat.
     pub(crate) fn poll_donors(&mut self, now: Instant) {
-        while let Some(&(at, c)) = self.donors_due.first().filter(|(at, _)| *at <= now) {
-            let Some(frozen) = self.frozen.get_mut(&c) else {
-                self.donors_due.remove(&(at, c));
-                continue;
-            };
-            let before = frozen.donor.poll_at();
+        while let Some(c) = self.donors_due.pop(now) {
+            let Some(frozen) = self.frozen.get_mut(&c) else { continue };
             let mut out = self.directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
             let event = frozen.donor.handle_timeout(now, &mut out);
-            let after = frozen.donor.poll_at();
-            self.reschedule(c, before, after);
+            self.donors_due.set(c, frozen.donor.poll_at());
             self.handle_donor_event(now, c, event);
-        }
-    }
-
-    /// Notes when a donor has something to do next; `before` is what was noted.
-    pub(crate) fn reschedule(&mut self, c: ConnId, before: Option<Instant>, after: Option<Instant>) {
-        if before != after {
-            if let Some(at) = before {
-                self.donors_due.remove(&(at, c));
-            }
-            if let Some(at) = after {
-                self.donors_due.insert((at, c));
-            }
         }
     }
 }

@@ -113,11 +113,9 @@ impl FrontEnd {
     /// A message to the donor of a first handoff.
     fn tell_donor(&mut self, now: Instant, c: ConnId, from: NodeId, message: &Message<'_>) -> Result<(), DropReason> {
         let frozen = self.frozen.get_mut(&c).ok_or(DropReason::MessageStale)?;
-        let before = frozen.donor.poll_at();
         let mut out = self.directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
         let event = frozen.donor.handle_message(now, from, message, &mut out);
-        let after = frozen.donor.poll_at();
-        self.reschedule(c, before, after);
+        self.donors_due.set(c, frozen.donor.poll_at());
         self.handle_donor_event(now, c, event?);
         Ok(())
     }
@@ -132,10 +130,8 @@ impl FrontEnd {
                 route.place = Place::Away;
                 self.stats.moves += 1;
                 if let Some(frozen) = self.frozen.get_mut(&c) {
-                    let before = frozen.donor.poll_at();
                     let event = frozen.donor.handle_route(epoch);
-                    let after = frozen.donor.poll_at();
-                    self.reschedule(c, before, after);
+                    self.donors_due.set(c, frozen.donor.poll_at());
                     self.handle_donor_event(now, c, event);
                 }
             }

@@ -20,6 +20,7 @@ use baton_stack::tcp::{Flags, Segment, TimeWaitAction, reset_for};
 use baton_stack::time::{Instant, earliest};
 use baton_stack::wire::{Envelope, IpLayers};
 use handoff_proto::arbiter::Arbiter;
+use handoff_proto::due::DueList;
 use handoff_proto::lease::{LeaseBoard, NodeConfig};
 use handoff_proto::message::{Message, Outbox};
 use handoff_proto::names::NodeId;
@@ -59,7 +60,7 @@ pub struct FrontEnd {
     pub(crate) store: Store,
     /// Images of first handoffs whose fate is not known yet.
     pub(crate) frozen: HashMap<ConnId, Frozen, RandomState>,
-    pub(crate) donors_due: std::collections::BTreeSet<(Instant, ConnId)>,
+    pub(crate) donors_due: DueList,
     /// Messages of the front-end to itself: its donors ask its arbiter.
     pub(crate) to_self: VecDeque<Vec<u8>>,
     /// Connections that may have something to do.
@@ -175,7 +176,7 @@ impl FrontEnd {
             engine: Engine::new(settings.connections_max, now),
             store: Store::default(),
             frozen: HashMap::with_hasher(RandomState::with_seeds(a, c, b, d)),
-            donors_due: std::collections::BTreeSet::new(),
+            donors_due: DueList::new(),
             to_self: VecDeque::new(),
             awake: Vec::new(),
             half_open: 0,
@@ -405,7 +406,7 @@ impl Node for FrontEnd {
         let is_busy = !self.awake.is_empty() || !self.replies.is_empty() || !self.to_self.is_empty();
         [
             if is_busy { Some(Instant::ZERO) } else { None },
-            self.donors_due.first().map(|(at, _)| *at),
+            self.donors_due.poll_at(),
             self.board.poll_at(),
             self.arbiter.poll_at(),
             self.routes.poll_at(),

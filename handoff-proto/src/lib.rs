@@ -6,7 +6,8 @@
 //! - [`seal`], [`session`]: keys, sealing, replay protection, queues, datagrams: one [`session::Sessions`] per node.
 //! - [`lease`]: [`lease::LeaseHolder`] at a back-end, [`lease::LeaseBoard`] at a front-end.
 //! - [`donor`], [`recipient`], [`arbiter`]: who may send on a connection. Pure transitions over plain data.
-//! - [`closed`], [`former`], [`hold`]: what a node remembers of connections that ended, left, or have not come yet.
+//! - [`closed`], [`former`], [`hold`]: what a node remembers of connections that ended, left, or have not come yet;
+//!   [`due`]: when each has something to do.
 //! - [`image`]: a frozen connection as bytes.
 //!
 //! What it does not do: no clock, no sockets, no threads, no logging. Time and randomness are handed in; what is to be
@@ -19,6 +20,7 @@ pub mod arbiter;
 pub mod closed;
 pub mod codec;
 pub mod donor;
+pub mod due;
 pub mod former;
 pub mod header;
 pub mod hold;

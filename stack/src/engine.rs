@@ -213,7 +213,7 @@ impl<A> Conn<A> {
         let mut sent = 0;
         while sent < turn && tcb.wants_transmit(now) {
             let mut wrote = false;
-            let room = tx.transmit(*port, at + usize::from(tcb.mtu()), |frame| {
+            let room = tx.transmit(*port, envelope.frame_len(tcb.mtu()), |frame| {
                 let len = tcb.poll_transmit(now, content, &mut frame[at..]);
                 wrote = len > 0;
                 if wrote { envelope.seal_tcp(frame, len) } else { 0 }

@@ -243,6 +243,13 @@ impl Envelope {
         false
     }
 
+    /// Bytes of a frame whose IP packet has `mtu` bytes.
+    #[must_use]
+    pub fn frame_len(&self, mtu: u16) -> usize {
+        let tag = if self.vlan == 0 { 0 } else { VLAN_TAG_LEN };
+        ETHERNET_LEN + tag + usize::from(mtu)
+    }
+
     /// Completes a frame whose TCP segment of `tcp_len` bytes stands at [`Envelope::len`]. Returns the frame's length.
     pub fn seal_tcp(&self, frame: &mut [u8], tcp_len: usize) -> usize {
         let at = self.len();

@@ -11,6 +11,7 @@
 
 pub mod check;
 pub mod client;
+mod cluster;
 pub mod config;
 pub mod content;
 pub mod dice;

@@ -200,7 +200,7 @@ mod tests {
                     assert_eq!(segment.from.addr, noise.settings.address);
                     tcp += 1;
                 }
-                Seen::Broken(_) => broken += 1,
+                Seen::Broken { .. } => broken += 1,
                 Seen::Other => other += 1,
             }
         }

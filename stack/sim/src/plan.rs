@@ -116,6 +116,8 @@ impl std::fmt::Debug for Member {
 /// What is put to the test.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Subject {
+    /// The production nodes: a front-end and its back-ends.
+    Cluster,
     /// One ordinary server at the VIP ([`Reference`]): says whether a scenario can be got through at all.
     Reference,
 }
@@ -125,6 +127,7 @@ impl Subject {
     #[must_use]
     pub fn members(self, plan: &Plan) -> Vec<Member> {
         match self {
+            Self::Cluster => crate::cluster::members(plan),
             Self::Reference => vec![reference(plan)],
         }
     }

@@ -113,7 +113,10 @@ impl TimeWait {
     pub fn acknowledgment(&self, now: Instant) -> Segment<'static> {
         let timestamps = self.timestamps.map(|(_, recent)| Timestamps { val: self.tsval(now), ecr: recent });
         let options = Options { timestamps, ..Options::default() };
-        bare((self.flow.vip.port, self.flow.client.port), (self.snd_nxt, self.rcv_nxt), Flags::ACK, options)
+        let numbers = (self.snd_nxt, self.rcv_nxt);
+        let answer = bare((self.flow.vip.port, self.flow.client.port), numbers, Flags::ACK, options);
+        // The peer has said its last byte: no window invites any more, and this one takes no promise back.
+        Segment { window: u16::MAX, ..answer }
     }
 
     /// Whether a SYN is of a new connection and not an old one's (RFC 6191 section 2, RFC 9293 section 3.10.7.4).

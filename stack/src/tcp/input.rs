@@ -223,10 +223,12 @@ impl Tcb {
         acked > 0
     }
 
-    /// SND.WND follows the newest segment (RFC 9293 section 3.10.7.4).
+    /// SND.WND follows the newest segment (RFC 9293 section 3.10.7.4). One that acknowledges more is newer than all before, also if
+    /// it repeats older data: else the old window, counted from the new SND.UNA, would reach further than was promised.
     fn update_window(&mut self, segment: &Segment<'_>, window: u32) {
         let snd = &mut self.snd;
-        let is_newer = snd.wl1.lt(segment.seq) || (snd.wl1 == segment.seq && snd.wl2.le(segment.ack));
+        let is_newer =
+            snd.una.lt(segment.ack) || snd.wl1.lt(segment.seq) || (snd.wl1 == segment.seq && snd.wl2.le(segment.ack));
         if !is_newer || segment.ack.lt(snd.una) {
             return;
         }

@@ -258,9 +258,10 @@ impl Tcb {
         len: usize,
         buf: &mut [u8],
     ) -> usize {
-        let edge = self.rcv.nxt + self.window_to_offer();
-        self.rcv.edge = self.rcv.edge.max(edge);
-        let window = self.offered() >> if self.opts.snd_scale.is_some() { self.opts.rcv_scale } else { 0 };
+        let scale = if self.opts.snd_scale.is_some() { self.opts.rcv_scale } else { 0 };
+        // Rounded up: rounded down, the edge that was promised before could go back.
+        let window = self.window_to_offer().div_ceil(1 << scale).min(0xffff);
+        self.rcv.edge = self.rcv.edge.max(self.rcv.nxt + (window << scale));
         let header = Segment {
             src_port: self.flow.vip.port,
             dst_port: self.flow.client.port,

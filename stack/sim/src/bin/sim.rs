@@ -199,8 +199,8 @@ fn scenario(options: &Options, seed: u64) -> Scenario {
     Scenario::with(seed, &wishes)
 }
 
-fn subject(_: &Options) -> Subject {
-    Subject::Reference
+const fn subject(options: &Options) -> Subject {
+    if options.reference { Subject::Reference } else { Subject::Cluster }
 }
 
 fn count(max: usize) -> impl Fn(&str) -> Result<usize, String> + Clone {

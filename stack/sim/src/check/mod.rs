@@ -172,8 +172,13 @@ impl Checks {
             Seen::Tcp(segment) if is_node && segment.from == self.roles.vip => {
                 self.server_sends(at, from, frame.tag(), &segment);
             }
-            Seen::Broken(how) if is_node => self.add(at, "checksum", format!("device {} sends {how}", from.0)),
-            Seen::Tcp(_) | Seen::Broken(_) | Seen::Other => {}
+            // What a client's segment has suffered on its way is forwarded with it: its receiver looks at the checksum.
+            Seen::Broken { how, from: source }
+                if is_node && source.is_none_or(|source| source == self.roles.vip.addr) =>
+            {
+                self.add(at, "checksum", format!("device {} sends {how}", from.0));
+            }
+            Seen::Tcp(_) | Seen::Broken { .. } | Seen::Other => {}
         }
     }
 

@@ -25,7 +25,12 @@ pub(crate) enum Seen<'a> {
     /// A TCP segment with right checksums.
     Tcp(Segment<'a>),
     /// A TCP segment, or what would be one, that no receiver may accept.
-    Broken(&'static str),
+    Broken {
+        /// What is wrong with it.
+        how: &'static str,
+        /// Where it comes from, if that can be believed.
+        from: Option<IpAddr>,
+    },
     /// Something else.
     Other,
 }
@@ -33,29 +38,29 @@ pub(crate) enum Seen<'a> {
 /// Reads a frame.
 pub(crate) fn parse(frame: &[u8]) -> Seen<'_> {
     let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
-        return Seen::Broken("a frame without an Ethernet header");
+        return Seen::Broken { how: "a frame without an Ethernet header", from: None };
     };
     if ethernet.ethertype() != EthernetProtocol::Ipv4 {
         return Seen::Other;
     }
     let Ok(ip) = Ipv4Packet::new_checked(ethernet.payload()) else {
-        return Seen::Broken("an IPv4 packet shorter than it says");
+        return Seen::Broken { how: "an IPv4 packet shorter than it says", from: None };
     };
     if !ip.verify_checksum() {
-        return Seen::Broken("a wrong IPv4 checksum");
+        return Seen::Broken { how: "a wrong IPv4 checksum", from: None };
     }
     if ip.next_header() != IpProtocol::Tcp {
         return Seen::Other;
     }
     let (source, target) = (ip.src_addr(), ip.dst_addr());
     let Ok(tcp) = TcpPacket::new_checked(ip.payload()) else {
-        return Seen::Broken("a TCP segment shorter than it says");
+        return Seen::Broken { how: "a TCP segment shorter than it says", from: Some(IpAddr::V4(source)) };
     };
     if !tcp.verify_checksum(&IpAddress::Ipv4(source), &IpAddress::Ipv4(target)) {
-        return Seen::Broken("a wrong TCP checksum");
+        return Seen::Broken { how: "a wrong TCP checksum", from: Some(IpAddr::V4(source)) };
     }
     let Some((window_scale, tsval)) = options(tcp.options()) else {
-        return Seen::Broken("malformed TCP options");
+        return Seen::Broken { how: "malformed TCP options", from: Some(IpAddr::V4(source)) };
     };
     let end = |addr, port| Endpoint { addr: IpAddr::V4(addr), port };
     Seen::Tcp(Segment {
