@@ -470,7 +470,7 @@ impl<S: Service> Node for BackEnd<S> {
     ) -> Verdict {
         let result = match self.ports.handle_frame(now, port, frame, tx) {
             Input::Done(verdict) => return verdict,
-            Input::Udp { from, port, payload } if port == self.settings.udp_port => {
+            Input::Udp { from, port, payload, .. } if port == self.settings.udp_port => {
                 self.handle_datagram(now, from, &mut frame.bytes_mut()[payload], tx).map(|()| Verdict::Free)
             }
             Input::Udp { .. } => Err(DropReason::NotOurs),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use baton_stack::addr::ConnId;
+use baton_stack::addr::{ConnId, MacAddr};
 use baton_stack::drop::DropReason;
 use baton_stack::tcp::{SeqNum, TimeWait, reset_at};
 use baton_stack::time::Instant;
@@ -22,13 +22,14 @@ impl FrontEnd {
     pub(crate) fn handle_datagram(
         &mut self,
         now: Instant,
-        from: IpAddr,
+        (from, src_mac): (IpAddr, MacAddr),
         datagram: &mut [u8],
     ) -> Result<(), DropReason> {
         let (peer, messages) = self.sessions.handle_datagram(now, from, datagram)?;
         while self.sessions.poll_event().is_some() {}
         let node = self.directory.id_of(peer).ok_or(DropReason::MessageUnknownPeer)?;
         for message in messages {
+            self.directory.note_mac(src_mac);
             let handled = message.and_then(|message| self.handle_message(now, node, &message));
             if let Err(reason) = handled {
                 self.ports.drops.count(reason);

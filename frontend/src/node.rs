@@ -8,7 +8,7 @@
 //!                            else          RST, once every back-end has said what it owns
 //! ```
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use ahash::RandomState;
 use baton_stack::addr::{ConnId, Flow, IpAddr, MacAddr};
@@ -42,6 +42,8 @@ const DATAGRAMS_PER_POLL: usize = 64;
 const REPLIES_MAX: usize = 1_024;
 /// The longest segment without payload.
 const BARE_SEGMENT_MAX: usize = 60;
+/// Ethernet addresses of back-ends that are remembered at the most.
+const MACS_MAX: usize = 4_096;
 /// IP and UDP headers in front of a datagram.
 const UDP_OVERHEAD_V6: u16 = 48;
 
@@ -81,9 +83,18 @@ pub struct FrontEnd {
 #[derive(Debug)]
 pub(crate) struct Directory {
     nodes: Vec<(PeerIndex, IpAddr)>,
+    /// Where sealed messages came from: a client's packet that comes from there was given back by a back-end.
+    macs: HashSet<MacAddr, RandomState>,
 }
 
 impl Directory {
+    /// Notes where a node's sealed messages come from.
+    pub(crate) fn note_mac(&mut self, mac: MacAddr) {
+        if self.macs.len() < MACS_MAX {
+            self.macs.insert(mac);
+        }
+    }
+
     pub(crate) fn session_of(&self, node: NodeId) -> Option<PeerIndex> {
         self.entry(node).map(|(peer, _)| *peer)
     }
@@ -168,7 +179,7 @@ impl FrontEnd {
         Self {
             ports: Ports::new(settings.interfaces.clone(), &vips, now),
             sessions,
-            directory: Directory { nodes },
+            directory: Directory { nodes, macs: HashSet::with_hasher(RandomState::with_seeds(d, c, b, a)) },
             board,
             arbiter: Arbiter::new(),
             routes: Routes::new(settings.connections_max, [a, b, c, d]),
@@ -226,7 +237,7 @@ impl FrontEnd {
             Place::TimeWait(_) => {
                 ip.verify_transport(frame.bytes(), frame.checksum())?;
                 let segment = Segment::parse(&frame.bytes()[ip.l4])?;
-                self.handle_time_wait(now, key, port, src_mac, &segment)?;
+                self.handle_time_wait(now, key, (port, src_mac), &segment)?;
                 Ok(Verdict::Free)
             }
         }
@@ -237,12 +248,11 @@ impl FrontEnd {
         &mut self,
         now: Instant,
         key: RouteKey,
-        port: PortId,
-        mac: MacAddr,
+        from: (PortId, MacAddr),
         segment: &Segment<'_>,
     ) -> Result<(), DropReason> {
         let Some(route) = self.routes.get_mut(key) else { return Err(DropReason::UnknownFlow) };
-        let flow = route.flow;
+        let (flow, port, mac) = (route.flow, route.port, route.client_mac);
         let Place::TimeWait(end) = &mut route.place else { return Err(DropReason::UnexpectedSegment) };
         let before = end.until();
         let action = end.handle_segment(now, segment);
@@ -254,6 +264,7 @@ impl FrontEnd {
                 Ok(())
             }
             TimeWaitAction::Reopen { isn_floor, tsval_floor } => {
+                let (port, mac) = self.client_hop(now, &flow, from)?;
                 self.routes.remove(key);
                 self.accept(now, port, mac, flow, segment, Some((isn_floor, tsval_floor)))
             }
@@ -270,12 +281,13 @@ impl FrontEnd {
         from: (Flow, MacAddr, IpLayers),
         _tx: &mut T,
     ) -> Result<Verdict, DropReason> {
-        let (flow, mac, ip) = from;
+        let (flow, src_mac, ip) = from;
         if !self.settings.listeners.iter().any(|listener| listener.addr == flow.vip.addr) {
             return Err(DropReason::NotOurs);
         }
         ip.verify_transport(frame.bytes(), frame.checksum())?;
         let segment = Segment::parse(&frame.bytes()[ip.l4])?;
+        let (port, mac) = self.client_hop(now, &flow, (port, src_mac))?;
         let is_syn = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST);
         if is_syn && self.settings.listeners.contains(&flow.vip) {
             self.accept(now, port, mac, flow, &segment, None)?;
@@ -289,6 +301,11 @@ impl FrontEnd {
             self.reply(Bare { flow, port, mac, segment: reset });
         }
         Err(DropReason::UnknownFlow)
+    }
+
+    /// The way back to a client whose packet came `from` there: the same way, unless a back-end gave it back.
+    fn client_hop(&mut self, now: Instant, flow: &Flow, from: (PortId, MacAddr)) -> Result<(PortId, MacAddr), DropReason> {
+        if self.directory.macs.contains(&from.1) { self.ports.resolve(flow.client.addr, now) } else { Ok(from) }
     }
 
     /// Whether no back-end can own a connection that has no route here: each has joined this life of the front-end, or
@@ -363,8 +380,8 @@ impl Node for FrontEnd {
         let result = match self.ports.handle_frame(now, port, frame, tx) {
             Input::Done(verdict) => return verdict,
             Input::Tcp { flow, src_mac, ip } => self.handle_tcp(now, port, frame, (flow, src_mac, ip), tx),
-            Input::Udp { from, port, payload } if port == self.settings.udp_port => {
-                self.handle_datagram(now, from, &mut frame.bytes_mut()[payload]).map(|()| Verdict::Free)
+            Input::Udp { from, src_mac, port, payload } if port == self.settings.udp_port => {
+                self.handle_datagram(now, (from, src_mac), &mut frame.bytes_mut()[payload]).map(|()| Verdict::Free)
             }
             Input::Udp { .. } => Err(DropReason::NotOurs),
             Input::IcmpError { flow, ip } => self.forward_error(now, frame, &flow, &ip),

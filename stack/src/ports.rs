@@ -29,6 +29,8 @@ pub enum Input {
     Udp {
         /// The sender's address.
         from: IpAddr,
+        /// The sender on this link.
+        src_mac: MacAddr,
         /// The destination port.
         port: u16,
         /// The payload in the frame.
@@ -116,7 +118,7 @@ impl Ports {
             protocol::UDP if ip.dst == interface.addr => {
                 ip.verify_transport(frame.bytes(), frame.checksum())?;
                 let (_, port, payload) = wire::parse_udp(frame.bytes(), &ip)?;
-                Ok(Input::Udp { from: ip.src, port, payload })
+                Ok(Input::Udp { from: ip.src, src_mac, port, payload })
             }
             protocol::ICMP if ip.dst.is_ipv4() => match icmp::parse(frame.bytes(), &ip)? {
                 Icmp::EchoRequest if neighbors.answers_for(ip.dst) => {
@@ -278,7 +280,7 @@ mod tests {
     fn udp_is_taken_at_our_own_address_only() {
         let (mut ports, mut sent) = (ports(), Sent::default());
         let mut take = |frame: &mut Bytes| ports.handle_frame(Instant::ZERO, PortId(0), frame, &mut sent);
-        assert_eq!(take(&mut udp(MAC, OWN)), Input::Udp { from: PEER, port: 9910, payload: 42..46 });
+        assert_eq!(take(&mut udp(MAC, OWN)), Input::Udp { from: PEER, src_mac: PEER_MAC, port: 9910, payload: 42..46 });
         assert_eq!(take(&mut udp(MAC, VIP)), Input::Done(Verdict::Free));
         assert_eq!(take(&mut udp(PEER_MAC, OWN)), Input::Done(Verdict::Free));
         let mut damaged = udp(MAC, OWN);

@@ -67,7 +67,7 @@ fn interfaces(common: &Common, macs: &[MacAddr]) -> Vec<Interface> {
         .zip(macs)
         .enumerate()
         .map(|(n, (port, mac))| Interface {
-            port: PortId(n as u16),
+            port: PortId(u16::try_from(n).unwrap_or(u16::MAX)),
             mac: *mac,
             addr: port.address.addr(),
             prefix_len: port.address.prefix_len(),
