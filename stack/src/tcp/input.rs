@@ -95,6 +95,12 @@ impl Tcb {
         content: &mut impl Content,
         outcome: &mut Outcome,
     ) -> Result<(), DropReason> {
+        // RFC 5961 section 4.2: irrespective of the sequence number, and of the timestamp. A peer that has forgotten the
+        // connection answers with a reset that we believe.
+        if segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::RST) {
+            self.challenge(now);
+            return Err(DropReason::UnexpectedSegment);
+        }
         self.check_paws(now, segment)?;
         self.check_sequence(now, segment)?;
         if segment.flags.has(Flags::RST) {
@@ -105,10 +111,6 @@ impl Tcb {
             }
             self.challenge(now);
             return Err(DropReason::BadReset);
-        }
-        if segment.flags.has(Flags::SYN) {
-            self.challenge(now);
-            return Err(DropReason::UnexpectedSegment);
         }
         if !segment.flags.has(Flags::ACK) {
             return Err(DropReason::UnexpectedSegment);
