@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod boot;
 pub mod cli;
+mod dpdk;
 pub mod files;
 pub mod log;
 mod metrics;
@@ -20,6 +21,7 @@ mod source;
 mod start;
 
 pub use admin::{AdminSource, Unavailable};
+pub use dpdk::{DpdkShell, main};
 pub use metrics::{CONTENT_TYPE, Metrics};
 pub use program::{EXIT_FAILED, EXIT_INVALID, EXIT_OK, Program, Start, execute, main_in};
 pub use shell::{Control, PortNumbers, Remote, Shell, ShellNumbers};
