@@ -132,7 +132,7 @@ impl Port {
         let frames = set_up(id, config, grant, pool)?;
         let device = name(id).unwrap_or_else(|| config.device.clone());
         let mac = mac(id)?;
-        // SAFETY: the port is configured and has its queues. A device that is started by mistake would not be harmed.
+        // SAFETY: the port is configured and has its queues.
         checked("start", unsafe { dpdk_sys::rte_eth_dev_start(id) })?;
         open_ports.push(id);
         drop(open_ports);

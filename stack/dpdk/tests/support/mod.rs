@@ -11,6 +11,8 @@ use baton_dpdk::{
 };
 use baton_stack::node::{Frame, Node, PortId, Transmit, Verdict};
 use baton_stack::time::Instant;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 
 /// How long a test waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -54,6 +56,8 @@ pub enum Ask {
     BeStopped,
     /// How many `transmit` calls succeeded and failed, and how many times it was told to stop.
     Counts,
+    /// The first number: how many microseconds of CPU time its loop has used.
+    CpuMicros,
 }
 
 /// Obeys orders in frames and from tests.
@@ -132,6 +136,11 @@ impl Node for Mirror {
             Ask::Write(frames) => self.write = frames,
             Ask::BeStopped => self.stopped = true,
             Ask::Counts => {}
+            Ask::CpuMicros => {
+                let usage = getrusage(UsageWho::RUSAGE_THREAD).unwrap();
+                let micros = |time: TimeVal| time.tv_sec() * 1_000_000 + time.tv_usec();
+                return (usize::try_from(micros(usage.user_time()) + micros(usage.system_time())).unwrap(), 0, 0);
+            }
         }
         (self.written, self.refused, self.stops)
     }
