@@ -2,14 +2,19 @@
 
 use std::net::IpAddr;
 
+use baton_config::{Cluster, Common, Congestion, Limits, Port};
 use baton_http1::Limits as HeadLimits;
+use baton_stack::addr::MacAddr;
 use baton_stack::neighbor::Interface;
-use baton_stack::tcp::TcpConfig;
+use baton_stack::node::PortId;
+use baton_stack::tcp::{Algorithm, TcpConfig};
 use baton_stack::time::Duration;
 use handoff_proto::hold::HoldLimits;
 use handoff_proto::lease::LeaseSettings;
 use handoff_proto::names::Boot;
 use handoff_proto::seal::ClusterSecret;
+
+use crate::config::{BackendConfig, Frontend};
 
 /// Everything about a back-end but what it serves.
 #[derive(Clone, Debug)]
@@ -50,4 +55,164 @@ pub struct Settings {
     pub identify: bool,
     /// The time in seconds since 1970 at the origin of the node's clock.
     pub unix_at_origin_s: u64,
+}
+
+/// What a node is given when it starts, and its configuration does not say.
+#[derive(Clone, Debug)]
+pub struct Life<'a> {
+    /// Which life it is; grows with each start.
+    pub boot: Boot,
+    /// Where its randomness begins; secret and new with each start.
+    pub seed: [u8; 32],
+    /// What all nodes of the cluster share.
+    pub secret: ClusterSecret,
+    /// The Ethernet address of each port, in the order of `[[port]]`.
+    pub macs: &'a [MacAddr],
+    /// The time in seconds since 1970 at the origin of the node's clock.
+    pub unix_at_origin_s: u64,
+}
+
+impl Settings {
+    /// The settings of a node with this configuration: the program and the simulator both build theirs here.
+    #[must_use]
+    pub fn new(config: &BackendConfig, life: Life<'_>) -> Self {
+        let Life { boot, seed, secret, macs, unix_at_origin_s } = life;
+        let common = &config.common;
+        let named = |frontend: &Frontend| (frontend.name.to_string(), frontend.address);
+        Self {
+            name: common.node.name.to_string(),
+            boot,
+            seed,
+            secret,
+            interfaces: interfaces(common, macs),
+            udp_port: common.cluster.udp_port,
+            front_ends: config.frontends.iter().map(named).collect(),
+            lease: lease(&common.cluster),
+            tcp: tcp(common),
+            head: head(&common.limits),
+            body_bytes_max: common.limits.body_bytes,
+            connections_max: count(common.limits.connections),
+            hold: hold(&common.limits),
+            records_max: count(common.limits.records),
+            image_bytes_max: count(common.limits.image_bytes),
+            stop_grace: common.node.stop_grace,
+            identify: config.serve.identify,
+            unix_at_origin_s,
+        }
+    }
+}
+
+/// The ports as the stack knows them. `macs` has their Ethernet addresses, in the order of `[[port]]`; a port without one is left out.
+fn interfaces(common: &Common, macs: &[MacAddr]) -> Vec<Interface> {
+    let interface = |(id, (port, mac)): (u16, (&Port, &MacAddr))| Interface {
+        port: PortId(id),
+        mac: *mac,
+        addr: port.address.addr(),
+        prefix_len: port.address.prefix_len(),
+        gateway: port.gateway,
+        vlan: port.vlan,
+        mtu: port.mtu,
+    };
+    (0..).zip(common.ports.iter().zip(macs)).map(interface).collect()
+}
+
+fn lease(cluster: &Cluster) -> LeaseSettings {
+    LeaseSettings { lease: cluster.lease, heartbeat: cluster.heartbeat, margin: cluster.lease_margin }
+}
+
+fn tcp(common: &Common) -> TcpConfig {
+    let tcp = &common.tcp;
+    TcpConfig {
+        mtu: common.ports.iter().map(|port| port.mtu).min().unwrap_or(TcpConfig::default().mtu),
+        recv_buffer_bytes: tcp.recv_buffer_bytes,
+        in_flight_bytes_max: tcp.in_flight_bytes_max,
+        rto_initial: tcp.rto_initial,
+        rto_min: tcp.rto_min,
+        rto_max: tcp.rto_max,
+        delayed_ack: tcp.delayed_ack,
+        time_wait: tcp.time_wait,
+        syn_ack_retries: tcp.syn_ack_retries,
+        data_retries: tcp.data_retries,
+        keepalive: Some(tcp.keepalive).filter(|time| !time.is_zero()),
+        initial_window_segments: tcp.initial_window_segments,
+        congestion: match tcp.congestion {
+            Congestion::Cubic => Algorithm::Cubic,
+            Congestion::NewReno => Algorithm::NewReno,
+        },
+    }
+}
+
+fn head(limits: &Limits) -> HeadLimits {
+    let default = HeadLimits::default();
+    HeadLimits { head_bytes_max: count(limits.head_bytes), headers_max: limits.headers.into(), ..default }
+}
+
+fn hold(limits: &Limits) -> HoldLimits {
+    HoldLimits {
+        packets_per_flow: count(limits.hold_packets_per_connection),
+        packets: count(limits.hold_packets),
+        time: limits.hold,
+    }
+}
+
+/// A limit as a length; the configuration's forms keep it far below what any machine can address.
+fn count(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BackEnd;
+    use crate::serve::Composed;
+    use baton_stack::node::Node;
+    use baton_stack::time::Instant;
+
+    const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+
+    fn settings(text: &str) -> Settings {
+        let config = crate::config::parse("backend.toml", text).unwrap();
+        let secret = ClusterSecret::parse(&[b'k'; 32]).unwrap();
+        Settings::new(&config, Life { boot: Boot(5), seed: [7; 32], secret, macs: &[MAC], unix_at_origin_s: 1_000 })
+    }
+
+    #[test]
+    fn the_example_becomes_a_node() {
+        let example = settings(include_str!("../../docs/examples/backend.toml"));
+        assert_eq!((example.name.as_str(), example.boot, example.unix_at_origin_s), ("be1", Boot(5), 1_000));
+        let [ref interface] = example.interfaces[..] else { panic!("{:?}", example.interfaces) };
+        assert_eq!((interface.port, interface.mac, interface.prefix_len), (PortId(0), MAC, 24));
+        assert_eq!((interface.addr, interface.mtu), ([10, 77, 0, 21].into(), 1_500));
+        assert_eq!(interface.gateway, Some([10, 77, 0, 1].into()));
+        assert_eq!(example.front_ends, [("fe1".to_owned(), [10, 77, 0, 10].into())]);
+        assert!(example.identify);
+        let node = BackEnd::new(example, Composed::new().with_probe());
+        assert!(node.may_transmit(Instant::ZERO) && !node.is_stopped());
+    }
+
+    #[test]
+    fn what_is_not_configured_is_as_the_stack_has_it() {
+        let settings = settings(include_str!("../../docs/examples/backend.toml"));
+        assert_eq!(settings.tcp, TcpConfig::default());
+        assert_eq!(settings.lease, LeaseSettings::default());
+        assert_eq!(settings.head, HeadLimits::default());
+    }
+
+    #[test]
+    fn every_number_of_the_configuration_arrives() {
+        let text = include_str!("../../docs/examples/backend.toml").replace(
+            "[admin]",
+            "[tcp]\ncongestion = \"newreno\"\nkeepalive_ms = 9000\nrecv_buffer_bytes = 8192\n[limits]\nhead_bytes = 2048\n\
+             headers = 50\nbody_bytes = 51\nconnections = 52\nhalf_open = 51\nhold_packets_per_connection = 5\n\
+             hold_packets = 54\nhold_ms = 55\nrecords = 1025\nimage_bytes = 1048575\n[admin]",
+        );
+        let settings = settings(&text);
+        let ms = Duration::from_millis;
+        assert_eq!((settings.tcp.congestion, settings.tcp.keepalive), (Algorithm::NewReno, Some(ms(9_000))));
+        assert_eq!(settings.tcp.recv_buffer_bytes, 8_192);
+        assert_eq!((settings.head.head_bytes_max, settings.head.headers_max), (2_048, 50));
+        assert_eq!((settings.body_bytes_max, settings.connections_max), (51, 52));
+        assert_eq!(settings.hold, HoldLimits { packets_per_flow: 5, packets: 54, time: ms(55) });
+        assert_eq!((settings.records_max, settings.image_bytes_max), (1_025, 1_048_575));
+    }
 }

@@ -4,7 +4,10 @@ use super::body::Validator;
 use super::files::Files;
 use super::probe::Probe;
 use super::service::{Prepared, Request, Response, Service};
+use crate::config::Serve;
 use baton_http1::Status;
+use std::io;
+use std::path::Path;
 
 /// The services that a configuration can ask for.
 #[derive(Debug, Default)]
@@ -18,6 +21,16 @@ impl Composed {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What `[serve]` asks for. A relative root starts at `directory`, where the configuration is.
+    ///
+    /// # Errors
+    /// The root cannot be served, as [`Files::new`].
+    pub fn configured(serve: &Serve, directory: &Path) -> io::Result<Self> {
+        let probe = serve.probe.then_some(Probe);
+        let files = serve.root.as_ref().map(|root| Files::new(&directory.join(root))).transpose()?;
+        Ok(Self { probe, files })
     }
 
     /// Serves the probe endpoints. A file of such a path is not seen.
