@@ -1,7 +1,8 @@
 //! Baton's back-end: a node that owns client connections, answers their requests, and hands them on.
 //!
 //! What this crate does: [`BackEnd`], one core of a back-end as a state machine over frames; [`serve`], the
-//! [`serve::Service`] trait with its first implementations; [`config`], the program's configuration.
+//! [`serve::Service`] trait with its first implementations; [`config`], the program's configuration;
+//! [`Settings::new`], from the one to the other.
 //!
 //! What it does not do: no clock, no sockets, no threads, no DPDK. The program around it (feature `program`) and the
 //! simulator drive the same type.
@@ -14,6 +15,8 @@ mod link;
 mod messages;
 mod moves;
 mod node;
+#[cfg(feature = "program")]
+pub mod program;
 pub mod serve;
 pub mod serving;
 pub mod settings;

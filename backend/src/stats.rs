@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub held: usize,
     /// Sources in the content store, and bytes of memory that they hold.
     pub store: (usize, usize),
+    /// How often a source could not give its bytes or take a request's: each has cost a connection.
+    pub store_failures: u64,
     /// The front-ends: name, whether their lease is held, and the generation.
     pub leases: Vec<(String, bool, u64)>,
 }
@@ -108,6 +110,7 @@ impl<S> BackEnd<S> {
             leaving: self.frozen.len(),
             held: self.hold.len(),
             store: (self.server.store.sources(), self.server.store.bytes()),
+            store_failures: self.server.store.failures(),
             leases: self.links.iter().map(lease).collect(),
         }
     }

@@ -2,7 +2,7 @@
 //! whoever owns them, and arbitrates between owners.
 //!
 //! What this crate does: [`FrontEnd`], one core of a front-end as a state machine over frames; [`dispatch`], which
-//! back-end serves a request; [`config`], the program's configuration.
+//! back-end serves a request; [`config`], the program's configuration; [`Settings::new`], from the one to the other.
 //!
 //! What it does not do: no clock, no sockets, no threads, no DPDK. The program around it (feature `program`) and the
 //! simulator drive the same type.
@@ -16,6 +16,8 @@ pub mod dispatch;
 mod handoff;
 mod messages;
 mod node;
+#[cfg(feature = "program")]
+pub mod program;
 mod routes;
 pub mod settings;
 pub mod stats;

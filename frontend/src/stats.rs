@@ -43,6 +43,20 @@ pub struct Snapshot {
     pub nodes: Vec<NodeSnapshot>,
 }
 
+impl Snapshot {
+    /// The connections by where they are, each in one place.
+    #[must_use]
+    pub fn places(&self) -> [(&'static str, usize); 5] {
+        [
+            ("half_open", self.half_open),
+            ("owned", self.owned.saturating_sub(self.half_open)),
+            ("leaving", self.leaving),
+            ("routed", self.connections.saturating_sub(self.owned + self.leaving)),
+            ("time_wait", self.time_wait),
+        ]
+    }
+}
+
 /// A back-end, as the front-end knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeSnapshot {

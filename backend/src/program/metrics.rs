@@ -1,0 +1,233 @@
+//! A back-end's numbers as metrics. Front-ends use the same names for the same things.
+//!
+//! | metric | labels |
+//! |---|---|
+//! | `baton_connections` | `state`: `owned`, `leaving` (its image is on its way) |
+//! | `baton_handoffs_total` | `kind`: `later` here, `first` at front-ends; `result`: `done`, `refused`, `lost` |
+//! | `baton_handoffs_refused_total` | `kind`, `reason`: the recipient's, or `arbiter` |
+//! | `baton_images_total` | `result`: `installed`, `refused`: what became of images that came here |
+//! | `baton_lease_held` | `frontend` |
+//! | `baton_drops_total` | `reason` |
+
+use crate::stats::{Snapshot, Stats};
+use baton_host::Metrics;
+use baton_stack::tcp::CloseReason;
+use handoff_proto::message::RefuseReason;
+
+/// The handoffs that a back-end makes.
+const KIND: &str = "later";
+
+/// Adds all numbers. Nothing is left out: a new counter does not compile until it has a name here.
+pub(super) fn add(snapshot: &Snapshot, metrics: &mut Metrics) {
+    let Snapshot { stats, drops, connections, leaving, held, store: (sources, bytes), store_failures, leases } =
+        snapshot;
+    metrics.drops(drops);
+    let rows = [(["owned"], *connections as f64), (["leaving"], *leaving as f64)];
+    metrics.gauges("baton_connections", "Connections now, by state", ["state"], rows);
+    metrics.gauge("baton_holding_packets", "Packets that wait for their connection", *held as f64);
+    metrics.gauge("baton_store_sources", "Sources in the content store", *sources as f64);
+    metrics.gauge("baton_store_bytes", "Bytes of memory that the content store's sources hold", *bytes as f64);
+    let help = "Times that a source could not give its bytes or take a request's";
+    metrics.counter("baton_store_failures_total", help, *store_failures);
+    add_stats(stats, metrics);
+    let rows = leases.iter().map(|(name, is_held, _)| ([name.as_str()], f64::from(u8::from(*is_held))));
+    metrics.gauges("baton_lease_held", "Whether a front-end's lease is held", ["frontend"], rows);
+}
+
+fn add_stats(stats: &Stats, metrics: &mut Metrics) {
+    let Stats {
+        requests,
+        response_bytes,
+        asks,
+        handoffs_started,
+        handoffs_done,
+        handoffs_refused,
+        image_bytes,
+        freeze_failed,
+        installed,
+        refused,
+        stragglers,
+        held,
+        returned,
+        discarded,
+        lost,
+        leases_lapsed,
+        closed,
+    } = stats;
+    for (name, help, value) in [
+        ("baton_requests_total", "Requests answered", requests),
+        ("baton_response_bytes_total", "Bytes of responses, heads included", response_bytes),
+        ("baton_asks_total", "Questions of owners who serves a request", asks),
+        ("baton_image_bytes_total", "Bytes of images sent", image_bytes),
+        ("baton_freeze_failures_total", "Connections reset because their bytes could not be read", freeze_failed),
+        ("baton_stragglers_total", "Client packets passed on to a later owner", stragglers),
+        ("baton_held_packets_total", "Client packets held until their connection came", held),
+        ("baton_returned_packets_total", "Held packets given back to the front-end", returned),
+        (
+            "baton_discarded_total",
+            "Connections dropped without a word: another owns them, or no lease is held",
+            discarded,
+        ),
+        ("baton_leases_lapsed_total", "Leases that ran out", leases_lapsed),
+    ] {
+        metrics.counter(name, help, *value);
+    }
+    let images = [(["installed"], *installed), (["refused"], *refused)];
+    metrics.counters("baton_images_total", "Images that came here, by what became of them", ["result"], images);
+    add_handoffs([*handoffs_started, *handoffs_done, *lost], handoffs_refused, metrics);
+    let rows = CloseReason::ALL.iter().zip(closed).map(|(reason, number)| ([reason.label()], *number));
+    metrics.counters("baton_closed_total", "Connections that ended at this node, by reason", ["reason"], rows);
+    let causes = CloseReason::ALL.iter().zip(closed).filter(|(reason, _)| is_reset_of_ours(**reason));
+    let rows = causes.map(|(reason, number)| ([reason.label()], *number));
+    metrics.counters("baton_resets_total", "Connections reset, by cause", ["cause"], rows);
+}
+
+fn add_handoffs([started, done, lost]: [u64; 3], refused: &[u64], metrics: &mut Metrics) {
+    metrics.counters("baton_handoffs_started_total", "Handoffs begun", ["kind"], [([KIND], started)]);
+    let results = [([KIND, "done"], done), ([KIND, "refused"], refused.iter().sum()), ([KIND, "lost"], lost)];
+    metrics.counters("baton_handoffs_total", "Handoffs whose fate is known, by result", ["kind", "result"], results);
+    let reasons = RefuseReason::ALL.iter().map(|reason| refusal(*reason)).chain(["arbiter"]);
+    let rows = reasons.zip(refused).map(|(reason, number)| ([KIND, reason], *number));
+    metrics.counters("baton_handoffs_refused_total", "Handoffs taken back, by reason", ["kind", "reason"], rows);
+}
+
+const fn is_reset_of_ours(reason: CloseReason) -> bool {
+    match reason {
+        CloseReason::Aborted | CloseReason::ContentLost => true,
+        CloseReason::Finished | CloseReason::ResetByPeer | CloseReason::TimedOut => false,
+    }
+}
+
+/// A reason's name in metrics; the same at front-ends.
+const fn refusal(reason: RefuseReason) -> &'static str {
+    match reason {
+        RefuseReason::Overload => "overload",
+        RefuseReason::Limit => "limit",
+        RefuseReason::TooLarge => "too_large",
+        RefuseReason::Version => "version",
+        RefuseReason::Malformed => "malformed",
+        RefuseReason::Draining => "draining",
+        RefuseReason::Revoked => "revoked",
+        RefuseReason::Incomplete => "incomplete",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::Composed;
+    use crate::settings::{Life, Settings};
+    use crate::stats::{Command, Reply};
+    use crate::{BackEnd, config};
+    use baton_stack::addr::MacAddr;
+    use baton_stack::drop::{DropCounters, DropReason};
+    use baton_stack::node::Node;
+    use baton_stack::time::Instant;
+    use handoff_proto::names::Boot;
+    use handoff_proto::seal::ClusterSecret;
+    use std::collections::BTreeSet;
+
+    fn text(snapshot: &Snapshot) -> String {
+        let mut metrics = Metrics::default();
+        add(snapshot, &mut metrics);
+        metrics.to_text()
+    }
+
+    fn fresh() -> Snapshot {
+        let config = config::parse("b.toml", include_str!("../../../docs/examples/backend.toml")).unwrap();
+        let secret = ClusterSecret::parse(&[b'k'; 32]).unwrap();
+        let macs = &[MacAddr([2, 0, 0, 0, 0, 2])];
+        let life = Life { boot: Boot(1), seed: [7; 32], secret, macs, unix_at_origin_s: 0 };
+        let mut node = BackEnd::new(Settings::new(&config, life), Composed::new());
+        let Reply::Stats(snapshot) = node.handle_command(Instant::ZERO, Command::Stats);
+        *snapshot
+    }
+
+    #[test]
+    fn a_fresh_node_has_every_metric_at_zero() {
+        let text = text(&fresh());
+        let (mut families, mut samples) = (BTreeSet::new(), 0);
+        for line in text.lines().filter(|line| *line != "# EOF") {
+            match line.strip_prefix('#') {
+                Some(comment) if comment.starts_with(" TYPE ") => {
+                    assert!(families.insert(comment.split(' ').nth(2).unwrap().to_owned()), "twice: {line}");
+                }
+                Some(_) => {}
+                None => {
+                    assert!(line.ends_with(" 0") || line.ends_with(" 0.0"), "{line}");
+                    samples += 1;
+                }
+            }
+        }
+        assert!(families.iter().all(|name| name.starts_with("baton_")) && samples > families.len(), "{text}");
+        for line in ["baton_lease_held{frontend=\"fe1\"} 0.0", "baton_handoffs_total{kind=\"later\",result=\"lost\"} 0"]
+        {
+            assert!(text.contains(&format!("{line}\n")), "{line:?} is not in\n{text}");
+        }
+        assert_eq!(text.matches("\nbaton_handoffs_refused_total{").count(), RefuseReason::ALL.len() + 1);
+    }
+
+    #[test]
+    fn known_numbers_are_where_they_belong() {
+        let mut drops = DropCounters::default();
+        drops.count(DropReason::HoldLimit);
+        let stats = Stats {
+            requests: 101,
+            response_bytes: 102,
+            asks: 103,
+            handoffs_started: 104,
+            handoffs_done: 105,
+            handoffs_refused: [1, 2, 3, 4, 5, 6, 7, 8, 9],
+            image_bytes: 106,
+            freeze_failed: 107,
+            installed: 108,
+            refused: 109,
+            stragglers: 110,
+            held: 111,
+            returned: 112,
+            discarded: 113,
+            lost: 114,
+            leases_lapsed: 115,
+            closed: [21, 22, 23, 24, 25],
+        };
+        let leases = vec![("fe1".to_owned(), true, 7), ("fe2".to_owned(), false, 0)];
+        let (store, store_failures) = ((5, 6_000), 116);
+        let counts = Snapshot { stats, drops, connections: 50, leaving: 4, held: 3, store, store_failures, leases };
+        let text = text(&counts);
+        for line in EXPECTED.lines() {
+            assert!(text.contains(&format!("\n{line}\n")), "{line:?} is not in\n{text}");
+        }
+    }
+
+    const EXPECTED: &str = r#"baton_drops_total{reason="hold_limit"} 1
+baton_connections{state="owned"} 50.0
+baton_connections{state="leaving"} 4.0
+baton_holding_packets 3.0
+baton_store_sources 5.0
+baton_store_bytes 6000.0
+baton_store_failures_total 116
+baton_requests_total 101
+baton_response_bytes_total 102
+baton_asks_total 103
+baton_handoffs_started_total{kind="later"} 104
+baton_handoffs_total{kind="later",result="done"} 105
+baton_handoffs_total{kind="later",result="refused"} 45
+baton_handoffs_total{kind="later",result="lost"} 114
+baton_handoffs_refused_total{kind="later",reason="overload"} 1
+baton_handoffs_refused_total{kind="later",reason="arbiter"} 9
+baton_image_bytes_total 106
+baton_freeze_failures_total 107
+baton_images_total{result="installed"} 108
+baton_images_total{result="refused"} 109
+baton_stragglers_total 110
+baton_held_packets_total 111
+baton_returned_packets_total 112
+baton_discarded_total 113
+baton_leases_lapsed_total 115
+baton_lease_held{frontend="fe1"} 1.0
+baton_lease_held{frontend="fe2"} 0.0
+baton_closed_total{reason="finished"} 21
+baton_closed_total{reason="timed_out"} 23
+baton_resets_total{cause="aborted"} 24
+baton_resets_total{cause="content_lost"} 25"#;
+}

@@ -1,0 +1,93 @@
+//! The program around a front-end: what `baton-host` needs to know to start it and to answer for it.
+
+mod metrics;
+mod status;
+
+use crate::config::{self, FrontendConfig};
+use crate::node::FrontEnd;
+use crate::settings::{Life, Settings};
+use crate::stats::{Command, Reply, Snapshot};
+use anyhow::{Context, ensure};
+use baton_config::{Common, Key};
+use baton_host::files::{load_secret, relative_to};
+use baton_host::{AdminSource, Control, Metrics, Program, Start, Unavailable};
+use handoff_proto::names::Boot;
+use handoff_proto::seal::ClusterSecret;
+use std::path::Path;
+
+/// `baton-frontend`.
+#[derive(Clone, Copy, Debug)]
+pub struct FrontendProgram;
+
+impl Program for FrontendProgram {
+    const NAME: &'static str = "baton-frontend";
+    const ABOUT: &'static str = "Accepts client connections and hands them, alive, to the back-ends that answer.";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+
+    type Config = FrontendConfig;
+    type Node = FrontEnd;
+    type Source = FrontendSource;
+
+    fn common(config: &FrontendConfig) -> &Common {
+        &config.common
+    }
+
+    fn known_keys() -> Vec<Key> {
+        config::known_keys()
+    }
+
+    fn summary(config: &FrontendConfig) -> String {
+        config.summary()
+    }
+
+    fn check_files(config: &FrontendConfig, config_path: &Path) -> anyhow::Result<()> {
+        let path = relative_to(config_path, &config.common.cluster.secret_file);
+        cluster_secret(load_secret(&path)?.bytes()).with_context(|| format!("the secret file {}", path.display()))?;
+        Ok(())
+    }
+
+    fn node(start: &Start<'_, FrontendConfig>) -> anyhow::Result<FrontEnd> {
+        let Start { config, secret, macs, boot, seed, .. } = *start;
+        let (given, ports) = (macs.len(), config.common.ports.len());
+        ensure!(given == ports, "{given} Ethernet addresses for {ports} ports");
+        let life = Life { boot: Boot(boot), seed, secret: cluster_secret(secret.bytes())?, macs };
+        Ok(FrontEnd::new(Settings::new(config, life)))
+    }
+
+    fn source(control: Control<FrontEnd>) -> FrontendSource {
+        FrontendSource { control }
+    }
+}
+
+/// The contents of a secret file as the nodes use them.
+fn cluster_secret(contents: &[u8]) -> anyhow::Result<ClusterSecret> {
+    Ok(ClusterSecret::parse(contents)?)
+}
+
+/// What the admin listener of a front-end answers.
+#[derive(Clone, Debug)]
+pub struct FrontendSource {
+    control: Control<FrontEnd>,
+}
+
+impl FrontendSource {
+    fn snapshot(&self) -> Result<Snapshot, Unavailable> {
+        let Reply::Stats(snapshot) = self.control.call(Command::Stats)?;
+        Ok(*snapshot)
+    }
+}
+
+impl AdminSource for FrontendSource {
+    fn metrics(&self, metrics: &mut Metrics) -> Result<(), Unavailable> {
+        metrics::add(&self.snapshot()?, metrics);
+        Ok(())
+    }
+
+    fn status(&self) -> Result<serde_json::Value, Unavailable> {
+        Ok(status::describe(&self.snapshot()?))
+    }
+
+    fn health(&self) -> Result<(), Unavailable> {
+        self.snapshot().map(|_| ())
+    }
+}
