@@ -304,7 +304,12 @@ impl FrontEnd {
     }
 
     /// The way back to a client whose packet came `from` there: the same way, unless a back-end gave it back.
-    fn client_hop(&mut self, now: Instant, flow: &Flow, from: (PortId, MacAddr)) -> Result<(PortId, MacAddr), DropReason> {
+    fn client_hop(
+        &mut self,
+        now: Instant,
+        flow: &Flow,
+        from: (PortId, MacAddr),
+    ) -> Result<(PortId, MacAddr), DropReason> {
         if self.directory.macs.contains(&from.1) { self.ports.resolve(flow.client.addr, now) } else { Ok(from) }
     }
 

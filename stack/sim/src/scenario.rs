@@ -240,7 +240,8 @@ fn script(dice: &mut Dice, back_ends: usize, wishes: &Wishes) -> Script {
     let large = dice.chance(PPM / 6);
     let requests: Vec<_> = (0..requests).map(|_| request(dice, back_ends, home, large)).collect();
     Script {
-        start: Duration::from_micros(dice.between(1_000, 3_000_000)),
+        // Back-ends have joined by then.
+        start: Duration::from_micros(dice.between(500_000, 3_000_000)),
         requests,
         depth: [1, 1, 2, 4, 16][dice.size(0, 4)],
         think: Duration::from_micros([0, 0, 1_000, 200_000][dice.size(0, 3)]),
