@@ -145,11 +145,10 @@ pub fn directory(node: &str, device: &str, admin: &str) -> (tempfile::TempDir, P
     fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
     let config = directory.path().join("sink.toml");
     let text = format!(
-        "eal = [\"--no-huge\", \"-m\", \"64\", \"--no-pci\", \"--vdev=net_null0,size=64,copy=1\"]\n\
-         [node]\nname = \"sink{}\"\n{node}\n[cluster]\nsecret_file = \"cluster.key\"\n\
+        "eal = [\"--no-huge\", \"-m\", \"64\", \"--no-pci\", \"--no-shconf\", \"--no-telemetry\", \"--vdev=net_null0,size=64,copy=1\"]\n\
+         [node]\nname = \"sink\"\n{node}\n[cluster]\nsecret_file = \"cluster.key\"\n\
          [[port]]\ndevice = \"{device}\"\naddress = \"10.0.0.1/24\"\n[admin]\nlisten = \"{admin}\"\n\
-         [log]\nlevel = \"error\"\n",
-        std::process::id()
+         [log]\nlevel = \"error\"\n"
     );
     fs::write(&config, text).unwrap();
     (directory, config)
