@@ -33,6 +33,8 @@ pub(super) struct Peer {
     session: Option<Session>,
     hello: Option<Retry>,
     is_hello_due: bool,
+    /// A later life than the session's has said HELLO and has not proved itself: it may think that it has.
+    has_unproved_life: bool,
     /// A HELLO-ACK to write: the echo, and whether one is wanted back.
     answer: Option<(Challenge, bool)>,
     /// To be noted by the caller.
@@ -81,6 +83,7 @@ impl Peer {
             session: None,
             hello: None,
             is_hello_due: false,
+            has_unproved_life: false,
             answer: None,
             deadline: None,
             queue: Queue::default(),
@@ -133,7 +136,8 @@ impl Peer {
 
     /// A deadline has passed.
     pub(super) fn wake(&mut self, now: Instant) {
-        if self.session.is_none() && self.hello.is_none_or(|retry| retry.is_due(now)) {
+        let wants_session = self.session.is_none() || self.has_unproved_life;
+        if wants_session && self.hello.is_none_or(|retry| retry.is_due(now)) {
             self.is_hello_due = true;
         }
     }
@@ -196,8 +200,14 @@ impl Peer {
             Some(_) if !is_known && !hello.wants_answer => return Err(DropReason::MessageReplayed),
             Some(_) | None => Confirmed::Nothing,
         };
+        let is_unproved = !is_known && confirmed == Confirmed::Nothing;
+        if is_unproved && self.session.is_some() && !self.has_unproved_life {
+            self.has_unproved_life = true;
+            let retry = Retry::new(now, HELLO_RETRY);
+            (self.hello, self.deadline) = (Some(retry), Some(retry.at));
+        }
         if hello.wants_answer {
-            let wants_answer = !is_known && confirmed == Confirmed::Nothing;
+            let wants_answer = is_unproved;
             self.answer = Some((hello.challenge, wants_answer));
         }
         Ok(confirmed)
@@ -250,7 +260,7 @@ impl Peer {
         if self.session.replace(session).is_some() {
             self.queue = Queue::default();
         }
-        (self.hello, self.is_hello_due) = (None, false);
+        (self.hello, self.is_hello_due, self.has_unproved_life) = (None, false, false);
         Some(())
     }
 

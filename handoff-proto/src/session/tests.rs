@@ -147,6 +147,32 @@ fn any_datagram_of_the_handshake_may_be_lost() {
     }
 }
 
+/// The same after one of them has started anew, while the other still has its old session and no reason of its own to speak.
+#[test]
+fn any_datagram_of_a_new_life_s_handshake_may_be_lost() {
+    for lost in 0..64_u32 {
+        let (_, mut b) = friends();
+        let mut a = sessions("a", 11, 3);
+        a.add_peer(at(0), "b", 0, B).unwrap();
+        let mut serial = 0;
+        let mut survives = || {
+            serial += 1;
+            serial > 6 || lost >> (serial - 1) & 1 == 0
+        };
+        for ms in 0..2_000 {
+            for datagram in datagrams(at(ms), &mut a) {
+                let _ = survives().then(|| deliver(at(ms), A, &mut b, &datagram));
+            }
+            for datagram in datagrams(at(ms), &mut b) {
+                let _ = survives().then(|| deliver(at(ms), B, &mut a, &datagram));
+            }
+        }
+        a.send(P, &done(1)).unwrap();
+        b.send(P, &done(2)).unwrap();
+        assert_eq!(talk(at(2_001), &mut a, &mut b), ["Done", "Done"], "lost {lost:06b}");
+    }
+}
+
 #[test]
 fn a_replayed_or_reflected_hello_changes_nothing() {
     let (mut a, mut b) = strangers();
