@@ -1,0 +1,75 @@
+"""A complete capture around a command: from before its first packet to behind its last."""
+
+import re
+import signal
+import subprocess
+import time
+
+from labkit import net
+from labkit.base import Failed
+
+# Kilobytes that the kernel may keep for tcpdump while that does not run.
+BUFFER_KB = 65_536
+START_SECONDS = 10
+# How long nothing new must have come before the last packet is taken to be the last, and how long that is waited for.
+QUIET_SECONDS = 0.3
+QUIET_SECONDS_MAX = 10
+
+
+class Capture:
+    """tcpdump on one interface, as a context: inside it captures, behind it the file is complete."""
+
+    def __init__(self, lab, node, interface, path, filter_words=()):
+        self.path = path
+        # --immediate-mode: the kernel hands over each packet at once, so that what tcpdump has counted is all there is.
+        words = ["tcpdump", "-n", "-i", interface, "-s", "0", "-B", str(BUFFER_KB), "--immediate-mode", "-Z", "root",
+                 "-w", str(path), *filter_words]
+        self.command = net.inside(lab, node, *words)
+
+    def __enter__(self):
+        # A session of its own: Ctrl-C is for the command that is watched, not for the one that watches.
+        self.tcpdump = subprocess.Popen(self.command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+                                        start_new_session=True)
+        said = self._read_until("listening on")
+        if "listening on" not in said:
+            self.tcpdump.wait()
+            raise Failed(f"tcpdump: {said.strip() or 'it does not start'}")
+        return self
+
+    def __exit__(self, *_):
+        self._drain()
+        self.tcpdump.send_signal(signal.SIGINT)
+        said = self.tcpdump.stderr.read()
+        code = self.tcpdump.wait()
+        dropped = re.search(r"(\d+) packets? dropped by kernel", said)
+        if code != 0 or not dropped:
+            raise Failed(f"tcpdump ended with {code}: {said.strip()}")
+        if int(dropped[1]) > 0:
+            raise Failed(f"the capture is not complete: {dropped[1]} packets came faster than tcpdump took them")
+
+    def _drain(self):
+        """Waits until nothing more comes, and tcpdump has written all that came."""
+        last, since, end = None, time.monotonic(), time.monotonic() + QUIET_SECONDS_MAX
+        while time.monotonic() < end and self.tcpdump.poll() is None:
+            counts = self._counts()
+            if counts != last:
+                last, since = counts, time.monotonic()
+            elif counts and counts[0] == counts[1] and time.monotonic() - since >= QUIET_SECONDS:
+                return
+            time.sleep(0.05)
+
+    def _counts(self):
+        """How many packets tcpdump has taken, and how many there were for it."""
+        self.tcpdump.send_signal(signal.SIGUSR1)
+        line = self._read_until("dropped by kernel")
+        found = re.search(r"(\d+) packets? captured, (\d+) packets? received", line)
+        return (int(found[1]), int(found[2])) if found else None
+
+    def _read_until(self, words):
+        """The first line with `words` that tcpdump writes; the last line if it ends before."""
+        last = ""
+        for line in self.tcpdump.stderr:
+            last = line
+            if words in line:
+                break
+        return last
