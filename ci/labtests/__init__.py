@@ -1,0 +1,1 @@
+"""Tests that need a lab. Each file is a subject; `labkit.runner` finds and runs them."""
