@@ -31,6 +31,8 @@ class Process:
     def start(self, words, environment=None):
         """Starts the program in the node's namespace; what it writes goes to the log, behind what is there."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        # The keeper of an earlier run may not have noted its end yet, and must not note it as the end of this one.
+        wait_until(lambda: self._recorded_pid() is None or self.exit_code() is not None, 2)
         for stale in ("pid", "exit"):
             (self.folder / stale).unlink(missing_ok=True)
         command = net.inside(self.lab, self.node, "sh", "-c", KEEPER, "lab-keeper", *words)
@@ -66,8 +68,8 @@ class Process:
             raise Failed(f"{self.folder.name} (pid {pid}) does not end")
 
     def wait_end(self, seconds):
-        """Waits until it is gone; false if it still runs."""
-        return wait_until(lambda: self.pid() is None, seconds)
+        """Waits until it is gone and its exit code is known; false if it still runs."""
+        return wait_until(lambda: self.exit_code() is not None, seconds) or self.pid() is None
 
     def last_words(self, lines=12):
         """The end of its log."""
