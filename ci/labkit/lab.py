@@ -216,15 +216,13 @@ class Lab:
         environment = {"RUNTIME_DIRECTORY": str(self.folder / "eal")}
         (self.folder / "eal").mkdir(exist_ok=True)
         self.process(node).start([self._program(node), "run", "--config", self.folder / node / "config.toml"], environment)
-        if self.settings["pmd"] == "tap":
-            attached = lambda: net.attach_tap(self.name, node) or self.process(node).exit_code() is not None
-            if not wait_until(attached, NODE_SECONDS):
-                raise Failed(f"{node} makes no {net.TAP} device")
 
     def _wait_node(self, node):
         process = self.process(node)
         healthy = lambda: process.exit_code() is not None or self._is_healthy(node)
         if wait_until(healthy, NODE_SECONDS) and process.exit_code() is None:
+            if self.settings["pmd"] == "tap":
+                net.attach_tap(self.name, node)
             return
         for line in process.last_words():
             say(f"{node}| {line}")

@@ -117,14 +117,11 @@ def join_clients(lab, joined):
 
 
 def attach_tap(lab, node):
-    """Joins the device that the node has made to its link; false if it is not there yet."""
-    name = namespace(lab, node)
-    if run("ip", "-n", name, "link", "show", TAP, check=False).returncode != 0:
-        return False
-    # The node keeps its address; the kernel's end needs another, or the bridge takes the node's frames for its own.
+    """Joins the device that a node has made, and started, to the node's link."""
+    # The node keeps its address; the kernel's end needs another, or the bridge takes the node's frames for its own. Not earlier:
+    # starting the device sets the kernel's end to the node's address.
     other = "06" + mac_of(node)[2:]
-    _ip(name, f"link set {TAP} address {other}", f"link set {TAP} master {TAP_BRIDGE} up")
-    return True
+    _ip(namespace(lab, node), f"link set {TAP} address {other}", f"link set {TAP} master {TAP_BRIDGE} up")
 
 
 def processes(lab):
