@@ -8,8 +8,8 @@ from pathlib import Path
 from labkit import net
 from labkit.base import Failed, wait_until
 
-# Starts the program, and stays to note how it ended. A program that is started in the background by a shell ignores SIGINT unless it
-# asks for it; ours do.
+# Starts the program, and stays to note how it ended. What a shell starts in the background ignores SIGINT unless it asks for it;
+# our programs do.
 KEEPER = '''
 "$@" & pid=$!
 echo $pid > "$STATE/pid.new" && mv "$STATE/pid.new" "$STATE/pid"

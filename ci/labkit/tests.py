@@ -1,0 +1,158 @@
+"""Tests of the lab's parts that need no lab."""
+
+import signal
+import socket
+import struct
+import tempfile
+import tomllib
+import unittest
+from types import SimpleNamespace
+
+from labkit import config, content, net, pcap, scrape
+from labkit.base import Misused
+from labkit.client import Connection, Ended, Wrong, request
+from labkit.process import signal_number
+
+
+class Content(unittest.TestCase):
+    def test_the_first_words_are_those_that_are_published(self):
+        self.assertEqual(content.content(0, 8), (0xE220A8397B1DCDAF).to_bytes(8, "little"))
+        words = struct.unpack("<2Q", content.content(1234567, 16))
+        self.assertEqual(words, (6457827717110365317, 3203168211198807973))
+
+    def test_many_words_at_once_are_what_single_words_are(self):
+        length = content.BLOCK_BYTES + 12_345
+        for seed in (0, 7, 2**63, 2**64 - 1):
+            words = range((length + 7) // 8)
+            single = b"".join(content.mix((seed + (n + 1) * content.GAMMA) & content.WORD).to_bytes(8, "little") for n in words)
+            self.assertEqual(content.content(seed, length), single[:length])
+
+    def test_the_first_difference(self):
+        self.assertIsNone(content.first_difference(b"abc", b"abc"))
+        self.assertEqual(content.first_difference(b"abc", b"abx"), 2)
+        self.assertEqual(content.first_difference(b"ab", b"abc"), 2)
+
+    def test_chunks_are_within_their_bounds_and_add_up(self):
+        lengths = content.chunk_lengths(3, 100_000)
+        self.assertEqual(sum(lengths), 100_000)
+        self.assertTrue(all(1 <= length <= 8192 for length in lengths))
+        self.assertEqual(content.chunk_lengths(3, 0), [])
+
+
+class Configuration(unittest.TestCase):
+    def test_what_is_written_is_what_is_read(self):
+        for tables in (config.frontend("lab", "af_packet", 3), config.backend("lab", "tap", "be2", '/a "b" \\c')):
+            self.assertEqual(tomllib.loads(config.to_toml(tables)), tables)
+
+    def test_overrides_reach_into_arrays_and_only_known_keys(self):
+        words = ["port[].mtu=1400", "tcp.congestion=newreno", "node.id=7", 'log.level="debug"', 'eal=["-m", "64"]']
+        pairs = config.read_overrides(words)
+        tables = config.frontend("lab", "af_packet", 1)
+        config.override(tables, pairs, {"port.mtu", "tcp.congestion", "log.level", "eal"})
+        self.assertEqual(tables["port"][0]["mtu"], 1400)
+        self.assertEqual(tables["tcp"], {"congestion": "newreno"})
+        self.assertEqual((tables["log"]["level"], tables["node"]["id"]), ("debug", 1))
+        self.assertEqual(tables["eal"], ["-m", "64"])
+
+    def test_wrong_overrides_are_misuse(self):
+        for word in ("mtu", "=1", "a..b=1", "A b=1"):
+            with self.assertRaises(Misused, msg=word):
+                config.read_overrides([word])
+        with self.assertRaises(Misused):
+            config.refuse_unknown([("no.such", 1)], {"port.mtu"})
+
+    def test_addresses_are_unique(self):
+        nodes = ["client", "fe1", *(f"be{n}" for n in range(1, net.BACKENDS_MAX + 1))]
+        self.assertEqual(len({net.address_of(node) for node in nodes} | {net.VIP}), len(nodes) + 1)
+        self.assertEqual(net.mac_of("be1"), "02:00:0a:4d:00:15")
+
+
+class Http(unittest.TestCase):
+    def setUp(self):
+        ours, self.server = socket.socketpair()
+        # A Connection connects when it is made; this one is connected already.
+        self.connection = Connection.__new__(Connection)
+        self.connection.socket, self.connection.unread, self.connection.port = ours, bytearray(), 0
+        ours.settimeout(5)
+
+    def tearDown(self):
+        self.connection.close()
+        self.server.close()
+
+    def answer(self, text):
+        self.server.sendall(text)
+        self.server.shutdown(socket.SHUT_WR)
+
+    def test_responses_follow_each_other(self):
+        self.answer(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\nX-Baton-Epoch: 4\r\n\r\nabc"
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n1;x=y\r\nf\r\n0\r\n\r\n"
+                    b"HTTP/1.1 404 Not Found\r\n\r\nrest")
+        first = self.connection.response()
+        self.assertEqual((first.status, first.body, first.epoch), (200, b"abc", 4))
+        second = self.connection.response()
+        self.assertEqual((second.body, second.chunks), (b"def", [2, 1]))
+        self.assertEqual(self.connection.response().body, b"rest")
+
+    def test_what_is_no_response_is_wrong(self):
+        for text in (b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+                     b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na",
+                     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n"):
+            with self.subTest(text):
+                self.tearDown()
+                self.setUp()
+                self.answer(text)
+                with self.assertRaises(Wrong):
+                    self.connection.response()
+
+    def test_an_early_end_is_told(self):
+        self.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        with self.assertRaises(Ended):
+            self.connection.response()
+
+    def test_requests(self):
+        self.assertEqual(request("/x", "POST", ["A: b"], b"hi"),
+                         b"POST /x HTTP/1.1\r\nHost: 10.77.0.100\r\nA: b\r\nContent-Length: 2\r\n\r\nhi")
+
+
+class Captures(unittest.TestCase):
+    def test_what_a_receiver_expects_next(self):
+        def at(seq, length, flags=pcap.ACK):
+            return SimpleNamespace(seq=seq, flags=flags, length=length,
+                                   end=(seq + length + bool(flags & (pcap.SYN | pcap.FIN))) % pcap.SEQUENCE)
+        syn = at(pcap.SEQUENCE - 1, 0, pcap.SYN)
+        self.assertEqual(pcap.next_expected([syn, at(0, 100)]), 100)
+        self.assertEqual(pcap.next_expected([syn, at(100, 50), at(0, 100), at(0, 100)]), 150)
+        self.assertEqual(pcap.next_expected([syn, at(100, 50)]), 0)
+        self.assertEqual(pcap.next_expected([syn, at(0, 100), at(500, 0, pcap.RST)]), 100)
+        self.assertEqual(pcap.next_expected([syn, at(0, 100, pcap.FIN)]), 101)
+
+    def test_frames_are_taken_apart(self):
+        frame = bytes.fromhex("02000a4d000a02000a4d00010800" "4500002c0000400040060000" "0a4d0001" "0a4d0064"
+                              "9c400050000000010000000250180400000000006869" "6a6b")
+        with tempfile.NamedTemporaryFile(suffix=".pcap") as file:
+            file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1))
+            file.write(struct.pack("<IIII", 5, 500_000, len(frame), len(frame)) + frame)
+            file.flush()
+            (segment,) = pcap.segments(file.name)
+        self.assertEqual((segment.time, segment.source, segment.target), (5.5, ("10.77.0.1", 40000), ("10.77.0.100", 80)))
+        self.assertEqual((segment.seq, segment.ack, segment.length, segment.end), (1, 2, 4, 5))
+        self.assertEqual((segment.source_mac, segment.target_mac), ("02:00:0a:4d:00:01", "02:00:0a:4d:00:0a"))
+
+
+class Small(unittest.TestCase):
+    def test_metrics_are_summed_by_label(self):
+        numbers = scrape.read('# HELP x\nx_total{port="0"} 3\nx_total{port="1"} 4\ny 0.5\n# EOF\n')
+        self.assertEqual(scrape.total(numbers, "x_total"), 7)
+        self.assertEqual(scrape.total(numbers, "x_total", port="1"), 4)
+        self.assertEqual(scrape.total(numbers, "y"), 0.5)
+        self.assertEqual(scrape.total(numbers, "z"), 0)
+
+    def test_signals_by_name_and_number(self):
+        for word in ("KILL", "sigkill", "9"):
+            self.assertEqual(signal_number(word), signal.SIGKILL)
+        for word in ("NONE", "0", "999", ""):
+            self.assertIsNone(signal_number(word))
+
+
+if __name__ == "__main__":
+    unittest.main()
