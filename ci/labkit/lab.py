@@ -108,7 +108,7 @@ class Lab:
         self.folder.mkdir(parents=True)
         secret = self.folder / "cluster.key"
         secret.touch(mode=0o600)
-        secret.write_bytes(os.urandom(32))
+        secret.write_text(os.urandom(32).hex() + "\n")
         root = Path(docroot).resolve() if docroot else _make_docroot(self.folder / "docroot")
         settings = {"backends": backends, "pmd": pmd, "docroot": str(root), "programs": str(programs)}
         (self.folder / "lab.json").write_text(json.dumps(settings, indent=2) + "\n")
