@@ -11,9 +11,9 @@ from labkit.base import Failed
 # Kilobytes that the kernel may keep for tcpdump while that does not run.
 BUFFER_KB = 65_536
 START_SECONDS = 10
-# How long nothing new must have come before the last packet is taken to be the last, and how long that is waited for.
-QUIET_SECONDS = 0.3
-QUIET_SECONDS_MAX = 10
+# How long packets may come behind the end of the command that made them, and how long tcpdump may take to write what is there.
+TAIL_SECONDS = 0.3
+DRAIN_SECONDS = 30
 
 
 class Capture:
@@ -48,15 +48,16 @@ class Capture:
             raise Failed(f"the capture is not complete: {dropped[1]} packets came faster than tcpdump took them")
 
     def _drain(self):
-        """Waits until nothing more comes, and tcpdump has written all that came."""
-        last, since, end = None, time.monotonic(), time.monotonic() + QUIET_SECONDS_MAX
+        """Waits for the last packets of what was done, and until tcpdump has written all that had come by then. It does not wait for
+        silence: the nodes of a cluster always talk."""
+        time.sleep(TAIL_SECONDS)
+        there, end = None, time.monotonic() + DRAIN_SECONDS
         while time.monotonic() < end and self.tcpdump.poll() is None:
-            counts = self._counts()
-            if counts != last:
-                last, since = counts, time.monotonic()
-            elif counts and counts[0] == counts[1] and time.monotonic() - since >= QUIET_SECONDS:
-                return
-            time.sleep(0.05)
+            if counts := self._counts():
+                there = there or counts[1]
+                if counts[0] >= there:
+                    return
+            time.sleep(0.02)
 
     def _counts(self):
         """How many packets tcpdump has taken, and how many there were for it."""

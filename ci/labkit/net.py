@@ -146,9 +146,10 @@ def remove(lab):
 def _add_namespace(lab, node):
     name = namespace(lab, node)
     run("ip", "netns", "add", name)
-    # No stray router solicitations: what is on the wire is what the lab is about.
-    run("ip", "netns", "exec", name, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1",
-        "net.ipv6.conf.default.disable_ipv6=1")
+    # No stray router solicitations: what is on the wire is what the lab is about. And bridges that only bridge: where the machine
+    # filters bridged packets, they would swallow malformed ones. -e: not every machine has these.
+    run("ip", "netns", "exec", name, "sysctl", "-eqw", "net.ipv6.conf.all.disable_ipv6=1",
+        "net.ipv6.conf.default.disable_ipv6=1", *(f"net.bridge.bridge-nf-call-{kind}tables=0" for kind in ("ip", "ip6", "arp")))
     _ip(name, "link set lo up")
 
 

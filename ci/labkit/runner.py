@@ -24,14 +24,16 @@ class Case:
     name: str
     run: object
     full: bool
+    fresh: bool
     up: dict = field(default_factory=dict)
 
 
-def case(full=False, **up):
-    """Makes a function a test. `up`: how its lab is brought up; tests that want the same one share it. `full`: only with --full."""
+def case(full=False, fresh=False, **up):
+    """Makes a function a test. `up`: how its lab is brought up; tests that want the same one share it, unless `fresh`. `full`: only with
+    --full."""
     def add(function):
         module = function.__module__.rpartition(".")[2]
-        _cases.append(Case(f"{module}.{function.__name__}", function, full, up))
+        _cases.append(Case(f"{module}.{function.__name__}", function, full, fresh, up))
         return function
     return add
 
@@ -52,9 +54,9 @@ def main(arguments, name="e2e"):
     options = parser.parse_args(arguments)
     for module in sorted(found.name for found in pkgutil.iter_modules(labtests.__path__)):
         importlib.import_module(f"labtests.{module}")
-    chosen = [case for case in _cases if options.full or not case.full]
+    chosen = [case for case in _cases if options.full or not case.full or case.name in options.words]
     if options.words:
-        chosen = [case for case in _cases if any(word in case.name for word in options.words)]
+        chosen = [case for case in chosen if any(word in case.name for word in options.words)]
     if options.list or not chosen:
         print("\n".join(case.name for case in chosen) or "no test has such a name")
         return 0 if chosen else 2
@@ -67,7 +69,7 @@ def _run_all(lab, chosen, options):
         for case in sorted(chosen, key=lambda case: str(sorted(case.up.items()))):
             began = time.monotonic()
             try:
-                if there != case.up:
+                if case.fresh or there != case.up:
                     lab.down()
                     there = None
                     lab.up(**case.up)

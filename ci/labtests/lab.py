@@ -11,6 +11,7 @@ from labkit.base import ROOT, STATE
 from labkit.client import Connection, check_bytes
 from labkit.lab import Lab
 from labkit.runner import case, expect
+from labtests.death import revive
 from labtests.transfer import pipelined, sequential
 
 
@@ -109,10 +110,4 @@ def the_tap_driver(lab, full):
     sequential(lab, 20, 100_000)
     pipelined(lab, [50_000] * 16)
     lab.kill("be2")
-    lab.start("be2")
-    began = time.monotonic()
-    while time.monotonic() - began < 5:
-        with Connection(lab) as connection:
-            if connection.get("/be2/bytes/1").status == 200:
-                return
-    expect(False, "be2 is not served again")
+    revive(lab, "be2")

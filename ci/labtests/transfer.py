@@ -7,6 +7,8 @@ from labkit.content import content
 from labkit.runner import case, expect
 
 BOTH = ("be1", "be2")
+# In good weather a move takes one epoch. A few more may be lost when nodes start.
+EPOCHS_MAX = 3
 
 
 def alternating(count):
@@ -48,6 +50,16 @@ def pipelined(lab, lengths, timeout=10):
 @case()
 def alternating_200(lab, full):
     sequential(lab, 2000 if full else 200, 100_000)
+
+
+@case(fresh=True)
+def moves_right_after_the_start(lab, full):
+    """Nodes that do not know each other yet wait for each other; they do not burn epochs over it."""
+    for _ in range(3):
+        with Connection(lab) as connection:
+            epochs = [connection.get(f"/{backend}/bytes/10").epoch for backend in alternating(6)]
+        check_epochs(epochs)
+        expect(epochs[-1] <= EPOCHS_MAX * len(epochs), f"epochs are wasted: {epochs}")
 
 
 @case()
