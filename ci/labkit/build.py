@@ -35,7 +35,7 @@ def _build():
     words = [command, "build", "--release"]
     for package in PACKAGES:
         words += ["--package", package, "--bin", package]
-    say("building the release programs (the first time takes minutes)")
+    say("building those release programs that are not fresh (the first time takes minutes)")
     # Cargo's own progress goes to standard error, past us.
     if subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL).returncode != 0:
         raise Failed("the programs do not build; cargo says why above")
