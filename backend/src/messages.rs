@@ -110,6 +110,12 @@ impl<S: Service> BackEnd<S> {
             self.discard_all(now, index, tx);
             self.links[index].recipient.set_generation(g);
         }
+        for key in std::mem::take(&mut self.waiting) {
+            if let Some(conn) = self.engine.get_mut(key) {
+                conn.app.is_waiting = false;
+                self.wake(key);
+            }
+        }
         for death in deaths {
             let link = &mut self.links[index];
             link.recipient.handle_node_down(now, death.node);

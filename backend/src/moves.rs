@@ -30,11 +30,21 @@ impl<S: Service> BackEnd<S> {
     /// Freezes a connection and hands it over, if the grant still stands; else it asks again.
     pub(crate) fn hand_off(&mut self, now: Instant, key: ConnKey, to: Destination) {
         let Some(conn) = self.engine.get_mut(key) else { return };
-        let Owned { link, donor, serving, .. } = &mut conn.app;
-        let standing = standing(&self.links[*link].holder, now, to.to);
+        let Owned { link, donor, serving, is_waiting, .. } = &mut conn.app;
+        let holder = &mut self.links[*link].holder;
+        let standing = standing(holder, now, to.to);
         if donor.ready(now, standing).is_err() {
             serving.undecide();
             self.wake(key);
+            return;
+        }
+        if standing.recipient_g.is_none_or(|g| g < to.g) {
+            // The front-end knows more than it has told so far.
+            holder.hurry(now);
+            if !*is_waiting {
+                *is_waiting = true;
+                self.waiting.push(key);
+            }
             return;
         }
         let Some(conn) = self.engine.remove(key) else { return };
@@ -52,7 +62,7 @@ impl<S: Service> BackEnd<S> {
                 // Its bytes cannot be had any more, here or anywhere: nothing but a reset is honest.
                 tcb.abort();
                 self.stats.freeze_failed += 1;
-                let app = Owned { link, serving, donor, is_awake: false, ended: None };
+                let app = Owned { link, serving, donor, is_awake: false, is_waiting: false, ended: None };
                 self.put_back(now, *tcb, app, port, envelope);
                 return;
             }
@@ -181,7 +191,7 @@ impl<S: Service> BackEnd<S> {
                 serving.decide(n, Verdict::Serve { strip });
             }
         }
-        let app = Owned { link, serving, donor, is_awake: false, ended: None };
+        let app = Owned { link, serving, donor, is_awake: false, is_waiting: false, ended: None };
         if self.put_back(now, tcb, app, port, envelope) { Ok(()) } else { Err(RefuseReason::Limit) }
     }
 

@@ -65,6 +65,8 @@ pub struct BackEnd<S> {
     /// When donors have something to do.
     pub(crate) donors_due: DueList,
     pub(crate) stats: Stats,
+    /// Connections with a grant for a node that this node's list does not have yet.
+    pub(crate) waiting: Vec<ConnKey>,
     /// When connections that are still here are reset, once a stop has begun.
     stop_at: Option<Instant>,
     /// Whether a lease was held when this turn began: what was written may then leave only under it (R2).
@@ -79,6 +81,8 @@ pub(crate) struct Owned {
     pub(crate) serving: Serving,
     pub(crate) donor: Donor,
     pub(crate) is_awake: bool,
+    /// Whether it waits for the next node list.
+    pub(crate) is_waiting: bool,
     /// Why the TCB closed, if it has.
     pub(crate) ended: Option<CloseReason>,
 }
@@ -130,6 +134,7 @@ impl<S: Service> BackEnd<S> {
                 responder: Responder::new(identity),
             },
             awake: Vec::new(),
+            waiting: Vec::new(),
             donors_due: DueList::new(),
             stats: Stats::default(),
             stop_at: None,

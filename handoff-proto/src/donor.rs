@@ -297,7 +297,8 @@ impl Donor {
         if !standing.has_lease {
             return Err(NoHandoff::NoLease);
         }
-        if standing.recipient_g.is_some_and(|g| g != granted.grant.g) {
+        // A lower one says that this node's list is older than the grant.
+        if standing.recipient_g.is_some_and(|g| g > granted.grant.g) {
             self.let_go();
             return Err(NoHandoff::RecipientGone);
         }

@@ -23,6 +23,8 @@ use baton_stack::time::Duration;
 pub const JOIN_RETRY: Duration = Duration::from_millis(20);
 /// The longest wait between two JOIN. They go on for as long as the node runs.
 pub const JOIN_RETRY_MAX: Duration = Duration::from_millis(300);
+/// The least wait between two requests, also when something is missing from the node list.
+pub const HURRY_MIN: Duration = Duration::from_millis(5);
 /// The most nodes of one front-end.
 pub const NODES_MAX: usize = 1_024;
 

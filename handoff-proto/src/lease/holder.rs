@@ -5,7 +5,7 @@ use baton_stack::addr::{IpAddr, MacAddr};
 use baton_stack::drop::DropReason;
 use baton_stack::time::{Duration, Instant, earliest};
 
-use super::{JOIN_RETRY, JOIN_RETRY_MAX, LeaseSettings, NODES_MAX};
+use super::{HURRY_MIN, JOIN_RETRY, JOIN_RETRY_MAX, LeaseSettings, NODES_MAX};
 use crate::arbiter::Death;
 use crate::message::{DrainState, Join, Lease, LeaseReq, LoadReport, Outbox};
 use crate::names::{Boot, Generation, NodeId};
@@ -158,6 +158,14 @@ impl LeaseHolder {
         match self.state {
             State::Joined { until, request_at } => earliest(Some(until), Some(request_at)),
             State::Joining { retry } => Some(retry.map_or(Instant::ZERO, |retry| retry.at)),
+        }
+    }
+
+    /// The node list lacks what the front-end knows: the next request goes out at once, or [`HURRY_MIN`] after the last one.
+    pub fn hurry(&mut self, now: Instant) {
+        if let State::Joined { request_at, .. } = &mut self.state {
+            let since_last = self.settings.heartbeat.saturating_sub(request_at.since(now));
+            *request_at = (*request_at).min(now + HURRY_MIN.saturating_sub(since_last));
         }
     }
 
