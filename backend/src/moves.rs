@@ -62,7 +62,7 @@ impl<S: Service> BackEnd<S> {
                 // Its bytes cannot be had any more, here or anywhere: nothing but a reset is honest.
                 tcb.abort();
                 self.stats.freeze_failed += 1;
-                let app = Owned { link, serving, donor, is_awake: false, is_waiting: false, ended: None };
+                let app = Owned { link, serving, donor, is_awake: false, is_waiting: false };
                 self.put_back(now, *tcb, app, port, envelope);
                 return;
             }
@@ -191,7 +191,7 @@ impl<S: Service> BackEnd<S> {
                 serving.decide(n, Verdict::Serve { strip });
             }
         }
-        let app = Owned { link, serving, donor, is_awake: false, is_waiting: false, ended: None };
+        let app = Owned { link, serving, donor, is_awake: false, is_waiting: false };
         if self.put_back(now, tcb, app, port, envelope) { Ok(()) } else { Err(RefuseReason::Limit) }
     }
 

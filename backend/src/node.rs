@@ -18,7 +18,7 @@ use baton_stack::engine::{Conn, ConnKey, Engine};
 use baton_stack::flow_table::FlowTable;
 use baton_stack::node::{Frame, Node, PortId, RxChecksum, Transmit, Verdict};
 use baton_stack::ports::{Input, Ports};
-use baton_stack::tcp::{CloseReason, Extent, Outcome, Place as ExtentPlace, Segment, State, Tcb};
+use baton_stack::tcp::{CloseReason, Extent, Place as ExtentPlace, Segment, State, Tcb};
 use baton_stack::time::{Instant, earliest};
 use baton_stack::wire::{self, IpLayers, Layers, Packet};
 use handoff_proto::donor::Donor;
@@ -83,8 +83,6 @@ pub(crate) struct Owned {
     pub(crate) is_awake: bool,
     /// Whether it waits for the next node list.
     pub(crate) is_waiting: bool,
-    /// Why the TCB closed, if it has.
-    pub(crate) ended: Option<CloseReason>,
 }
 
 /// What the node knows of a flow.
@@ -203,13 +201,7 @@ impl<S: Service> BackEnd<S> {
         let segment = Segment::parse(tcp)?;
         let outcome = self.engine.handle_segment(key, now, &segment, &mut self.server.store);
         self.wake(key);
-        match outcome {
-            Ok(outcome) => {
-                self.note(key, &outcome);
-                Ok(())
-            }
-            Err(reason) => Err(reason),
-        }
+        outcome.map(|_| ())
     }
 
     /// Lets a held frame in, now that its connection is here, or sends it back to the front-end.
@@ -264,15 +256,6 @@ impl<S: Service> BackEnd<S> {
         }
     }
 
-    fn note(&mut self, key: ConnKey, outcome: &Outcome) {
-        if let Some(reason) = outcome.closed {
-            self.stats.count_closed(reason);
-            if let Some(conn) = self.engine.get_mut(key) {
-                conn.app.ended = Some(reason);
-            }
-        }
-    }
-
     /// Lets every connection that is awake go on as far as it can.
     fn serve(&mut self, now: Instant) {
         let mut awake = std::mem::take(&mut self.awake);
@@ -291,7 +274,7 @@ impl<S: Service> BackEnd<S> {
         let before = conn.app.serving.served;
         let step = match conn.tcb.state() {
             State::Closed | State::TimeWait => Step::Wait,
-            _ => conn.app.serving.drive(&mut conn.tcb, &mut self.server, &self.settings.head),
+            _ => conn.app.serving.drive(&mut conn.tcb, &mut self.server, &self.settings.request),
         };
         let after = conn.app.serving.served;
         self.stats.requests += u64::from(after.requests - before.requests);
@@ -315,7 +298,7 @@ impl<S: Service> BackEnd<S> {
         if donor.asking() == Some(ordinal) {
             return;
         }
-        let Some(head) = serving.peek(&conn.tcb, &self.settings.head) else { return };
+        let Some(head) = serving.peek(&conn.tcb, &self.settings.request) else { return };
         let host = head.host.unwrap_or_default().as_bytes();
         let request = RequestKey::new(head.method.as_str().as_bytes(), host, head.path.as_bytes());
         let link = &self.links[*link];
@@ -339,6 +322,8 @@ impl<S: Service> BackEnd<S> {
         }
         let Some(conn) = self.discard(key) else { return };
         let Owned { link, serving, .. } = &conn.app;
+        let reason = conn.tcb.closed().unwrap_or(CloseReason::Finished);
+        self.stats.count_closed(reason);
         let timestamps = conn.tcb.last_tsval().zip(conn.tcb.ts_recent());
         let closed = Closed {
             c: serving.conn,
@@ -346,7 +331,7 @@ impl<S: Service> BackEnd<S> {
             snd_nxt: conn.tcb.snd_nxt().0,
             rcv_nxt: conn.tcb.rcv_nxt().0,
             timestamps: timestamps.map(|(ts_val, ts_recent)| ClosedTimestamps { ts_val, ts_recent }),
-            ended: ended(state, conn.app.ended),
+            ended: ended(state, reason),
             served: serving.served,
         };
         let link = &mut self.links[*link];
@@ -502,8 +487,7 @@ impl<S: Service> Node for BackEnd<S> {
                 self.release_held(now, &flow, frames, tx);
             }
             self.continue_stop(now);
-            while let Some((key, outcome)) = self.engine.handle_timeout(now, &mut self.server.store) {
-                self.note(key, &outcome);
+            while let Some((key, _)) = self.engine.handle_timeout(now, &mut self.server.store) {
                 self.wake(key);
             }
             for _ in 0..ROUNDS_PER_POLL {
@@ -563,13 +547,13 @@ impl<S: Service> Node for BackEnd<S> {
 }
 
 /// How a connection ended, as CLOSED says it.
-fn ended(state: State, reason: Option<CloseReason>) -> Ended {
+fn ended(state: State, reason: CloseReason) -> Ended {
     match reason {
-        Some(CloseReason::ResetByPeer) => Ended::ResetByClient,
-        Some(CloseReason::TimedOut) => Ended::TimedOut,
-        Some(CloseReason::Aborted | CloseReason::ContentLost) => Ended::ResetByUs,
-        Some(CloseReason::Finished) | None if state == State::TimeWait => Ended::Active,
-        Some(CloseReason::Finished) | None => Ended::Passive,
+        CloseReason::ResetByPeer => Ended::ResetByClient,
+        CloseReason::TimedOut => Ended::TimedOut,
+        CloseReason::Aborted | CloseReason::ContentLost => Ended::ResetByUs,
+        CloseReason::Finished if state == State::TimeWait => Ended::Active,
+        CloseReason::Finished => Ended::Passive,
     }
 }
 

@@ -12,7 +12,7 @@
 //! A response is given to the send queue in pieces; the next head is read when the last piece is in the queue, so the
 //! question who serves it goes out while the response before it is still being sent.
 
-use baton_http1::{Advance, Cursor, Limits, Phase, RequestHead, Status};
+use baton_http1::{Advance, BodyFraming, Cursor, Limits, Phase, RequestHead, Status};
 use baton_stack::addr::ConnId;
 use baton_stack::tcp::{Extent, Place, State, Tcb};
 use handoff_proto::message::Served;
@@ -22,6 +22,15 @@ use crate::serve::{Exchange, Request, Response, Server, Service, Terms};
 
 /// Bytes that a connection keeps queued and unsent at the most. More of a response is queued when some of it was sent.
 pub const UNSENT_BYTES_MAX: u64 = 524_288;
+
+/// What a request may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RequestLimits {
+    /// Of its head; above them 431, 414 or 400.
+    pub head: Limits,
+    /// The longest body, in bytes; above it 413. A chunked body that grows longer when the response has begun ends the connection.
+    pub body_bytes_max: u64,
+}
 
 /// What was decided for a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,9 +136,9 @@ impl Serving {
 
     /// The head that the unread bytes begin with, if it is whole.
     #[must_use]
-    pub fn peek<'a>(&self, tcb: &'a Tcb, limits: &Limits) -> Option<RequestHead<'a>> {
+    pub fn peek<'a>(&self, tcb: &'a Tcb, limits: &RequestLimits) -> Option<RequestHead<'a>> {
         let mut cursor = self.cursor;
-        match cursor.advance(tcb.unread(), limits) {
+        match cursor.advance(tcb.unread(), &limits.head) {
             Ok(Advance::Head(head)) => Some(head),
             Ok(_) | Err(_) => None,
         }
@@ -137,7 +146,7 @@ impl Serving {
 
     /// Goes on as far as possible: reads, answers, queues. Call it after bytes came, after some were acknowledged or sent, and after
     /// a decision.
-    pub fn drive<S: Service>(&mut self, tcb: &mut Tcb, server: &mut Server<S>, limits: &Limits) -> Step {
+    pub fn drive<S: Service>(&mut self, tcb: &mut Tcb, server: &mut Server<S>, limits: &RequestLimits) -> Step {
         loop {
             if !self.queue_response(tcb, server) {
                 return Step::Reset;
@@ -174,7 +183,7 @@ impl Serving {
     fn queue_response<S: Service>(&mut self, tcb: &mut Tcb, server: &mut Server<S>) -> bool {
         let Some(exchange) = &mut self.exchange else { return true };
         loop {
-            let room = UNSENT_BYTES_MAX.saturating_sub(tcb.unsent());
+            let room = if tcb.has_queue_room() { UNSENT_BYTES_MAX.saturating_sub(tcb.unsent()) } else { 0 };
             let Some(piece) = exchange.next_extent(&mut server.store, room) else { return true };
             let extent = Extent { len: piece.len, place: Place::Local { source: piece.source, offset: piece.offset } };
             self.served.bytes += piece.len;
@@ -209,14 +218,14 @@ impl Serving {
         &mut self,
         tcb: &mut Tcb,
         server: &mut Server<S>,
-        limits: &Limits,
+        limits: &RequestLimits,
     ) -> Result<Option<Step>, Broken> {
         // While it is in a body, the cursor is shown no more than the exchange can take.
         let room = self.exchange.as_ref().map_or(usize::MAX, |exchange| exchange.room(&server.store));
         let unread = tcb.unread();
         let shown = &unread[..unread.len().min(room)];
         let mut cursor = self.cursor;
-        let advance = match cursor.advance(shown, limits) {
+        let advance = match cursor.advance(shown, &limits.head) {
             Ok(advance) => advance,
             Err(refused) => {
                 self.cursor = cursor;
@@ -236,10 +245,13 @@ impl Serving {
                         let sent = tcb.unsent() == 0;
                         return Ok(Some(if sent { Step::Move(destination) } else { Step::Wait }));
                     }
-                    self.begin(&head, &mut cursor, verdict, server)?;
+                    self.begin(&head, &mut cursor, verdict, server, limits)?;
                 }
                 Some(_) | None => return Ok(Some(Step::Ask { ordinal: cursor.ordinal() })),
             },
+            Advance::Body { .. } if is_too_long(&cursor, limits) => {
+                return self.refuse(tcb, server, Status::CONTENT_TOO_LARGE).map(Some);
+            }
             Advance::Body { payload, .. } => {
                 let exchange = self.exchange.as_mut().ok_or(Broken)?;
                 exchange.feed(&mut server.store, &shown[payload]).map_err(|_| Broken)?;
@@ -261,8 +273,10 @@ impl Serving {
         cursor: &mut Cursor,
         verdict: Verdict,
         server: &mut Server<S>,
+        limits: &RequestLimits,
     ) -> Result<(), Broken> {
-        let terms = Terms { epoch: self.epoch.0, keep_alive: true, continue_due: cursor.continue_due() };
+        let is_too_long = matches!(head.framing, BodyFraming::Length(len) if len > limits.body_bytes_max);
+        let terms = Terms { epoch: self.epoch.0, keep_alive: !is_too_long, continue_due: cursor.continue_due() };
         let strip = match verdict {
             Verdict::Serve { strip } => usize::from(strip),
             Verdict::Move(_) | Verdict::Reject(_) => 0,
@@ -273,6 +287,10 @@ impl Serving {
             Verdict::Reject(status) => {
                 let response = Response::text(status, status.reason()).with_header("retry-after", "1");
                 server.answer(&request, terms, response.into())
+            }
+            Verdict::Serve { .. } | Verdict::Move(_) if is_too_long => {
+                let status = Status::CONTENT_TOO_LARGE;
+                server.answer(&request, terms, Response::text(status, status.reason()).into())
             }
             Verdict::Serve { .. } | Verdict::Move(_) => server.begin(&request, terms),
         };
@@ -301,12 +319,16 @@ impl Serving {
         Step::Wait
     }
 
-    /// What came cannot be read as a request, or as its body. Before any byte of a response it is answered.
+    /// What came cannot be read as a request, or as its body, or is too long. Before any byte of a response it is answered.
     fn refuse<S: Service>(&mut self, tcb: &mut Tcb, server: &mut Server<S>, status: Status) -> Result<Step, Broken> {
         if let Some(mut exchange) = self.exchange.take() {
+            let has_begun = exchange.has_begun();
             exchange.abandon(&mut server.store);
-            return Err(Broken);
+            if has_begun {
+                return Err(Broken);
+            }
         }
+        self.cursor.close();
         let bytes = server.responder.refusal(status, self.epoch.0, false);
         let len = u64::try_from(bytes.len()).map_err(|_| Broken)?;
         let source = server.store.insert_bytes(bytes).map_err(|_| Broken)?;
@@ -316,6 +338,11 @@ impl Serving {
         tcb.close();
         Ok(Step::Wait)
     }
+}
+
+/// Whether more of a chunked body has come than a body may have.
+fn is_too_long(cursor: &Cursor, limits: &RequestLimits) -> bool {
+    matches!(cursor.phase(), Phase::InBody(body) if body.payload_bytes() > limits.body_bytes_max)
 }
 
 /// Whether there is more to do at once.

@@ -15,6 +15,7 @@ use handoff_proto::names::Boot;
 use handoff_proto::seal::ClusterSecret;
 
 use crate::config::{BackendConfig, Frontend};
+use crate::serving::RequestLimits;
 
 /// Everything about a back-end but what it serves.
 #[derive(Clone, Debug)]
@@ -37,10 +38,8 @@ pub struct Settings {
     pub lease: LeaseSettings,
     /// TCP towards clients.
     pub tcp: TcpConfig,
-    /// What a request's head may be.
-    pub head: HeadLimits,
-    /// The longest body of a request, in bytes; above it the answer is 413.
-    pub body_bytes_max: u64,
+    /// What a request may be.
+    pub request: RequestLimits,
     /// Connections.
     pub connections_max: usize,
     /// Packets that wait for their connection.
@@ -89,8 +88,7 @@ impl Settings {
             front_ends: config.frontends.iter().map(named).collect(),
             lease: lease(&common.cluster),
             tcp: tcp(common),
-            head: head(&common.limits),
-            body_bytes_max: common.limits.body_bytes,
+            request: RequestLimits { head: head(&common.limits), body_bytes_max: common.limits.body_bytes },
             connections_max: count(common.limits.connections),
             hold: hold(&common.limits),
             records_max: count(common.limits.records),
@@ -195,7 +193,7 @@ mod tests {
         let settings = settings(include_str!("../../docs/examples/backend.toml"));
         assert_eq!(settings.tcp, TcpConfig::default());
         assert_eq!(settings.lease, LeaseSettings::default());
-        assert_eq!(settings.head, HeadLimits::default());
+        assert_eq!(settings.request.head, HeadLimits::default());
     }
 
     #[test]
@@ -210,8 +208,8 @@ mod tests {
         let ms = Duration::from_millis;
         assert_eq!((settings.tcp.congestion, settings.tcp.keepalive), (Algorithm::NewReno, Some(ms(9_000))));
         assert_eq!(settings.tcp.recv_buffer_bytes, 8_192);
-        assert_eq!((settings.head.head_bytes_max, settings.head.headers_max), (2_048, 50));
-        assert_eq!((settings.body_bytes_max, settings.connections_max), (51, 52));
+        assert_eq!((settings.request.head.head_bytes_max, settings.request.head.headers_max), (2_048, 50));
+        assert_eq!((settings.request.body_bytes_max, settings.connections_max), (51, 52));
         assert_eq!(settings.hold, HoldLimits { packets_per_flow: 5, packets: 54, time: ms(55) });
         assert_eq!((settings.records_max, settings.image_bytes_max), (1_025, 1_048_575));
     }

@@ -263,3 +263,28 @@ def checksum(data):
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
+
+
+@case(overrides=("limits.body_bytes=1000",))
+def a_body_above_its_limit(lab, full):
+    with Connection(lab) as connection:
+        connection.send(request("/be1/echo", "POST", body=b"x" * 1000))
+        response = connection.response()
+        expect((response.status, response.body) == (200, b"x" * 1000), f"at the limit: status {response.status}")
+        connection.send(request("/be2/echo", "POST", body=b"x" * 1001))
+        status = connection.response().status
+        expect(status == 413, f"one past the limit: status {status}")
+        try:
+            rest = connection.rest()
+        except ConnectionResetError:
+            rest = b""  # As above: there were unread request bytes.
+        expect(rest == b"", f"{rest[:60]!r} follows")
+    with Connection(lab) as connection:
+        connection.send(request("/be1/echo", "POST", ["Transfer-Encoding: chunked"]))
+        connection.send(b"3e9\r\n" + b"x" * 1001 + b"\r\n0\r\n\r\n")
+        try:
+            response = connection.response()
+            expect(response.status == 413, f"a chunked body: status {response.status}")
+        except (Ended, ConnectionError):
+            pass  # The echo had begun: nothing but the end is honest then.
+    sequential(lab, 4, 1_000)

@@ -6,7 +6,7 @@ use baton_stack::addr::{ConnId, Flow, MacAddr};
 use baton_stack::drop::DropReason;
 use baton_stack::engine::{Conn, ConnKey, EngineFull};
 use baton_stack::node::PortId;
-use baton_stack::tcp::{CloseReason, Content, Extent, Outcome, Place as ExtentPlace, Segment, SeqNum, State, Tcb};
+use baton_stack::tcp::{Content, Extent, Outcome, Place as ExtentPlace, Segment, SeqNum, State, Tcb};
 use baton_stack::tcp::{TimeWait, isn, ts_offset};
 use baton_stack::time::Instant;
 use handoff_proto::arbiter::{Nodes, RouteState};
@@ -36,12 +36,11 @@ pub(crate) struct Accepted {
     pub(crate) served: Served,
     pub(crate) is_half_open: bool,
     pub(crate) is_awake: bool,
-    ended: Option<CloseReason>,
 }
 
 impl Accepted {
     pub(crate) fn new(c: ConnId, route: RouteKey, cursor: Cursor, donor: Donor, served: Served) -> Self {
-        Self { c, route, cursor, donor, served, is_half_open: false, is_awake: false, ended: None }
+        Self { c, route, cursor, donor, served, is_half_open: false, is_awake: false }
     }
 }
 
@@ -147,9 +146,6 @@ impl FrontEnd {
             conn.app.is_half_open = false;
             self.half_open -= 1;
             self.stats.accepted += 1;
-        }
-        if outcome.closed.is_some() {
-            conn.app.ended = outcome.closed;
         }
     }
 
@@ -277,7 +273,7 @@ impl FrontEnd {
             return;
         }
         let Some(conn) = self.discard(key) else { return };
-        self.stats.count_closed(conn.app.ended);
+        self.stats.count_closed(conn.tcb.closed());
         let route = conn.app.route;
         if conn.tcb.state() == State::TimeWait {
             let end = TimeWait::new(

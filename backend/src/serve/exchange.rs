@@ -234,6 +234,12 @@ impl Exchange {
         (extent.len > 0).then_some(extent)
     }
 
+    /// Whether a byte of the response was given out.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.status.is_some() && self.heads.is_empty() || self.heads.iter().any(|head| head.offset > 0)
+    }
+
     /// Whether the last byte of the response was given out. Told truly after [`Exchange::next_extent`] gave nothing.
     #[must_use]
     pub fn is_complete(&self) -> bool {

@@ -150,8 +150,6 @@ table! {
         "headers" => headers: u16 = 100, int(1, 1_000, "fields");
         /// A request's body; above it the answer is 413.
         "body_bytes" => body_bytes: u64 = 67_108_864, int(0, 1 << 40, "bytes");
-        /// Requests of one connection that are read ahead of the response being sent.
-        "pipeline_depth" => pipeline_depth: u16 = 32, int(1, 1_024, "requests");
         /// The image of a connection, in all its parts.
         "image_bytes" => image_bytes: u32 = 1_048_576, int(65_536, 2_097_152, "bytes");
         /// What a node remembers of connections that it moved or closed.

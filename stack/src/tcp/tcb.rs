@@ -388,6 +388,18 @@ impl Tcb {
         self.snd.queue.iter()
     }
 
+    /// Whether [`Tcb::push`] takes another extent.
+    #[must_use]
+    pub fn has_queue_room(&self) -> bool {
+        self.snd.queue.len() < EXTENTS_MAX
+    }
+
+    /// Why it is closed, if it is; [`State::TimeWait`] counts.
+    #[must_use]
+    pub const fn closed(&self) -> Option<CloseReason> {
+        self.closed
+    }
+
     /// Queued bytes that were never sent.
     #[must_use]
     pub fn unsent(&self) -> u64 {
