@@ -92,7 +92,9 @@ pub struct Frozen {
     pub recovery: Recovery,
     /// Running timers.
     pub timers: FrozenTimers,
-    /// How long ago something was sent.
+    /// A sequence number whose acknowledgment is timed, and how long already.
+    pub timed: Option<(SeqNum, Duration)>,
+    /// How long ago data was sent.
     pub sent_age: Duration,
     /// How long ago something was received.
     pub heard_age: Duration,
@@ -216,7 +218,7 @@ impl Tcb {
             cc,
             rec,
             timers,
-            timed: _,
+            timed,
             sent_at,
             heard_at,
             unanswered,
@@ -230,7 +232,7 @@ impl Tcb {
         } = self;
         let Snd { iss, una, nxt, wnd, wl1, wl2, max_wnd, queue: _, queued: _, fin } = snd;
         let Rcv { irs, nxt: rcv_nxt, edge, mut buffer, consumed, out_of_order, latest, fin: rcv_fin } = rcv;
-        let TsClock { offset: _, recent, recent_at, last_ack_sent } = ts;
+        let TsClock { offset: _, last: _, recent, recent_at, last_ack_sent } = ts;
         let Congestion { cwnd, ssthresh, growth } = cc;
         buffer.drain(..consumed);
         Ok(Frozen {
@@ -263,6 +265,7 @@ impl Tcb {
             growth: freeze_growth(growth, now),
             recovery: rec,
             timers: freeze_timers(timers, now),
+            timed: timed.map(|(seq, at)| (seq, now.since(at))),
             sent_age: now.since(sent_at),
             heard_age: now.since(heard_at),
             unanswered,
@@ -314,6 +317,7 @@ impl Tcb {
             growth,
             recovery,
             timers,
+            timed,
             sent_age,
             heard_age,
             unanswered,
@@ -335,6 +339,7 @@ impl Tcb {
             rcv,
             ts: TsClock {
                 offset: tsval.wrapping_sub(ts_clock(now)),
+                last: tsval,
                 recent: ts_recent,
                 recent_at: before(now, ts_recent_age),
                 last_ack_sent,
@@ -343,8 +348,9 @@ impl Tcb {
             cc: Congestion { cwnd, ssthresh, growth: thaw_growth(growth, now) },
             rec: recovery,
             timers: thaw_timers(timers, now),
-            // A sample may be lost; a wrong one, timed on another clock, would be worse.
-            timed: None,
+            // Short by the time of the move. Without it a client without timestamps that is moved with each response
+            // would never be measured.
+            timed: timed.map(|(seq, age)| (seq, before(now, age))),
             sent_at: before(now, sent_age),
             heard_at: before(now, heard_age),
             unanswered,
@@ -387,6 +393,7 @@ impl Frozen {
         let Recovery { phase, dup_acks: _, sacked, lost_end, rtx_nxt } = &self.recovery;
         let is_between = |seq: SeqNum| self.snd_una.le(seq) && seq.le(self.snd_nxt);
         ensure(is_between(*lost_end) && is_between(*rtx_nxt), "recovery point")?;
+        ensure(self.timed.is_none_or(|(seq, _)| is_between(seq)), "timed segment")?;
         let point = match *phase {
             Phase::Open => self.snd_nxt,
             Phase::Fast(point) | Phase::Timeout(point) => point,

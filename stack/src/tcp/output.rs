@@ -44,6 +44,7 @@ impl Tcb {
             Next::SynAck => {
                 self.control_now = false;
                 self.sent_at = now;
+                self.ts.last = self.tsval(now);
                 self.write_syn_ack(now, buf)
             }
             Next::Data { seq, len, fin, again } => self.write_data(now, (seq, len, fin, again), content, buf),
@@ -276,7 +277,7 @@ impl Tcb {
         self.ts.last_ack_sent = self.rcv.nxt;
         (self.ack_now, self.unacked_segments, self.dsack) = (false, 0, None);
         self.timers.delayed_ack = None;
-        self.sent_at = now;
+        self.ts.last = self.tsval(now);
         let written = header.emit(buf);
         if written == 0 { 0 } else { written + len }
     }

@@ -195,6 +195,8 @@ pub struct Rcv {
 pub struct TsClock {
     /// TSval minus the node's own millisecond clock. Recomputed so that TSval goes on.
     pub offset: u32,
+    /// The last TSval that was sent. Recomputed: the value at the moment of freezing is not below it.
+    pub last: u32,
     /// TS.Recent.
     pub recent: u32,
     /// When TS.Recent was taken. Travels as its age.
@@ -224,9 +226,9 @@ pub struct Tcb {
     pub(crate) rec: Recovery,
     /// Travels, as remaining times.
     pub(crate) timers: Timers,
-    /// A segment whose acknowledgment is timed, where there are no timestamps. Reset: at the cost of one sample.
+    /// A sequence number whose acknowledgment is timed. Travels, the time as its age.
     pub(crate) timed: Option<(SeqNum, Instant)>,
-    /// When something was last sent. Travels as its age.
+    /// When data was last sent. Travels as its age.
     pub(crate) sent_at: Instant,
     /// When something was last received. Travels as its age.
     pub(crate) heard_at: Instant,
@@ -309,6 +311,7 @@ impl Tcb {
             },
             ts: TsClock {
                 offset: ts_offset,
+                last: ts_clock(now).wrapping_add(ts_offset),
                 recent: syn.options.timestamps.map_or(0, |ts| ts.val),
                 recent_at: now,
                 last_ack_sent: nxt,
@@ -482,7 +485,7 @@ impl Tcb {
     /// A TSval that is not below any that was sent; `None` without timestamps.
     #[must_use]
     pub fn last_tsval(&self) -> Option<u32> {
-        self.opts.timestamps.then(|| self.tsval(self.sent_at))
+        self.opts.timestamps.then_some(self.ts.last)
     }
 
     /// TS.Recent; `None` without timestamps.
