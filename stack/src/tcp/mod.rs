@@ -26,6 +26,8 @@ mod rtt;
 mod segment;
 mod seq;
 mod tcb;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use cc::{Algorithm, Congestion, Cubic, Growth, NewReno};
