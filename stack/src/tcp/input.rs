@@ -37,15 +37,15 @@ impl Tcb {
             return Ok(Outcome { closed: self.closed, ..Outcome::default() });
         }
         let mut outcome = Outcome { established: before.0 == State::SynReceived, ..Outcome::default() };
-        if let Err(reason) = self.process(now, segment, content, &mut outcome) {
-            // What completed the handshake is not lost with the rest of its segment.
-            if !outcome.established {
-                return Err(reason);
-            }
-        }
-        self.heard_at = now;
+        let result = self.process(now, segment, content, &mut outcome);
         outcome.peer_finished = self.peer_finished() && !before.1;
         outcome.closed = self.closed;
+        // A segment whose text is dropped may have said something else: an acknowledgment, FIN, the handshake's end.
+        let Outcome { received: _, acked, peer_finished, established, closed: _ } = outcome;
+        if !(acked || peer_finished || established) {
+            result?;
+        }
+        self.heard_at = now;
         Ok(outcome)
     }
 
@@ -76,7 +76,7 @@ impl Tcb {
             self.rtt.sample(now.since(self.sent_at));
         }
         self.snd.una = self.snd.nxt;
-        self.state = State::Established;
+        self.state = if self.snd.fin { State::FinWait1 } else { State::Established };
         (self.snd.wl1, self.snd.wl2) = (segment.seq, segment.ack);
         self.snd.wnd = self.scaled_window(segment);
         self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
@@ -104,6 +104,10 @@ impl Tcb {
         self.check_paws(now, segment)?;
         self.check_sequence(now, segment)?;
         if segment.flags.has(Flags::RST) {
+            // RFC 1337 section 3: a reset does not end TIME-WAIT.
+            if self.state == State::TimeWait {
+                return Err(DropReason::BadReset);
+            }
             // RFC 5961 section 3.2: exactly the next number, or it is challenged.
             if segment.seq == self.rcv.nxt {
                 self.finish(CloseReason::ResetByPeer);
@@ -121,7 +125,9 @@ impl Tcb {
         if self.state == State::Closed {
             return Ok(());
         }
-        self.arm_keepalive(now);
+        if self.state != State::TimeWait {
+            self.arm_keepalive(now);
+        }
         let received = self.process_text(now, segment);
         self.process_fin(segment);
         outcome.received = received?;
@@ -356,9 +362,11 @@ impl Tcb {
         }
         let skip = usize::try_from(self.rcv.nxt.since(segment.seq)).unwrap_or(usize::MAX);
         let seq = segment.seq.max(self.rcv.nxt);
-        let room = usize::try_from(self.rcv.edge.since(seq)).unwrap_or(0);
+        // Nothing comes behind the window, and nothing behind FIN.
+        let end = self.rcv.fin.map_or(self.rcv.edge, |fin| fin.min(self.rcv.edge));
+        let room = usize::try_from(end.since(seq)).unwrap_or(0);
         let text = segment.payload.get(skip..).unwrap_or_default();
-        if text.len() > room || text.is_empty() || self.rcv.fin.is_some_and(|fin| fin.le(seq)) {
+        if text.len() > room || text.is_empty() {
             self.ack_now = true;
         }
         let text = &text[..text.len().min(room)];
@@ -455,6 +463,7 @@ impl Tcb {
             let fin = segment.seq + u32::try_from(segment.payload.len()).unwrap_or(0);
             if self.rcv.fin.is_none() && self.rcv.nxt.le(fin) && fin.le(self.rcv.edge) {
                 self.rcv.fin = Some(fin);
+                self.drop_behind(fin);
             }
             self.ack_now = true;
         }
@@ -469,6 +478,14 @@ impl Tcb {
             State::FinWait1 => self.state = State::Closing,
             State::FinWait2 => self.enter_time_wait(),
             _ => {}
+        }
+    }
+
+    /// Forgets out-of-order bytes behind FIN, from a peer that changes its mind.
+    fn drop_behind(&mut self, fin: SeqNum) {
+        self.rcv.out_of_order.retain(|(seq, _)| seq.lt(fin));
+        if let Some((seq, bytes)) = self.rcv.out_of_order.last_mut() {
+            bytes.truncate(usize::try_from(fin.since(*seq)).unwrap_or(usize::MAX));
         }
     }
 

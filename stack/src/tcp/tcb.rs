@@ -164,6 +164,10 @@ impl Snd {
 
     /// Queued bytes that were never sent.
     pub(crate) fn unsent(&self) -> u64 {
+        if self.una == self.iss {
+            // SYN alone is in flight.
+            return self.queued;
+        }
         let sent = u64::from(self.nxt.since(self.una)) - u64::from(self.fin_sent());
         self.queued.saturating_sub(sent)
     }
@@ -370,7 +374,8 @@ impl Tcb {
     /// # Errors
     /// The queue is full, or [`Tcb::close`] was called.
     pub fn push(&mut self, extent: Extent) -> Result<(), PushError> {
-        if self.snd.fin || matches!(self.state, State::Closed | State::TimeWait) {
+        let may_send = matches!(self.state, State::SynReceived | State::Established | State::CloseWait);
+        if self.snd.fin || !may_send {
             return Err(PushError::Closed);
         }
         if extent.len == 0 {
@@ -418,7 +423,9 @@ impl Tcb {
     /// Closes our side: FIN follows what is queued. Again, or when the connection is over, it does nothing.
     pub fn close(&mut self) {
         match self.state {
-            State::SynReceived | State::Established => self.state = State::FinWait1,
+            // FIN waits until the handshake is complete (RFC 9293 section 3.10.4).
+            State::SynReceived => {}
+            State::Established => self.state = State::FinWait1,
             State::CloseWait => self.state = State::LastAck,
             _ => return,
         }
