@@ -12,7 +12,7 @@ use crate::time::{Duration, Instant};
 pub const OUT_OF_ORDER_RANGES_MAX: usize = 64;
 /// Challenge ACKs of one connection in a [`CHALLENGE_PERIOD`] (RFC 5961 section 7).
 const CHALLENGES_MAX: u8 = 10;
-const CHALLENGE_PERIOD: Duration = Duration::from_secs(1);
+pub(crate) const CHALLENGE_PERIOD: Duration = Duration::from_secs(1);
 /// When TS.Recent is too old to be believed (RFC 7323 section 5.5).
 const TS_RECENT_AGE_MAX: Duration = Duration::from_secs(24 * 24 * 3600);
 /// Segments with data that share an acknowledgment (RFC 9293 section 3.8.6.3, MUST-58).
@@ -60,21 +60,25 @@ impl Tcb {
         }
         if segment.flags.has(Flags::SYN) {
             if segment.seq == self.rcv.irs && !segment.flags.has(Flags::ACK) {
+                self.note_timestamp(now, segment);
+                // Which of our SYN-ACKs is answered next cannot be told.
+                self.timed = None;
                 self.control_now = true;
                 return Ok(false);
             }
+            // A peer that has forgotten its first SYN resets this connection when it hears of it, and comes again.
+            self.challenge(now);
             return Err(DropReason::UnexpectedSegment);
         }
         if !segment.flags.has(Flags::ACK) {
             return Err(DropReason::UnexpectedSegment);
         }
+        self.check_paws(now, segment)?;
+        self.check_sequence(now, segment)?;
         if segment.ack != self.snd.nxt {
             return Err(DropReason::BadAck);
         }
-        self.check_paws(now, segment)?;
-        if self.rtt.backoff == 0 {
-            self.rtt.sample(now.since(self.sent_at));
-        }
+        self.sample_handshake(now, segment);
         self.snd.una = self.snd.nxt;
         self.state = if self.snd.fin { State::FinWait1 } else { State::Established };
         (self.snd.wl1, self.snd.wl2) = (segment.seq, segment.ack);
@@ -85,6 +89,18 @@ impl Tcb {
         self.rec.advance(self.snd.una);
         self.arm_keepalive(now);
         Ok(true)
+    }
+
+    fn sample_handshake(&mut self, now: Instant, segment: &Segment<'_>) {
+        if let Some((_, at)) = self.timed.take() {
+            self.rtt.sample(now.since(at));
+        } else {
+            self.sample_timestamp(now, segment);
+        }
+        if self.rtt.srtt_us == 0 && self.rtt.backoff > 0 {
+            // RFC 6298 section 5.7: three seconds, which is what one sample of a second makes.
+            self.rtt.sample(self.config.rto_initial);
+        }
     }
 
     /// A segment of a synchronized connection.
@@ -120,6 +136,11 @@ impl Tcb {
             return Err(DropReason::UnexpectedSegment);
         }
         self.check_ack(now, segment)?;
+        // Where nothing is in flight, this answers a probe: the peer lives, whatever its window. And one that keeps its window
+        // closed is not given up while it answers (RFC 9293 section 3.8.6.1, MUST-37).
+        if self.timers.retransmit.is_none() || segment.window == 0 {
+            self.unanswered = 0;
+        }
         self.note_timestamp(now, segment);
         outcome.acked = self.process_ack(now, segment, content);
         if self.state == State::Closed {
@@ -143,7 +164,12 @@ impl Tcb {
         let Some(ts) = segment.options.timestamps else { return Err(DropReason::Paws) };
         let is_older = SeqNum(ts.val).lt(SeqNum(self.ts.recent));
         if is_older && now.since(self.ts.recent_at) < TS_RECENT_AGE_MAX {
-            self.ack_now = self.is_synchronized();
+            // Acknowledgments of acknowledgments have a limit.
+            if segment.is_empty() {
+                self.challenge(now);
+            } else {
+                self.ack_now = true;
+            }
             return Err(DropReason::Paws);
         }
         Ok(())
@@ -166,7 +192,7 @@ impl Tcb {
         if segment.flags.has(Flags::RST) {
             return Err(DropReason::BadReset);
         }
-        if segment.payload.is_empty() && !segment.flags.has(Flags::FIN) {
+        if segment.flags.has(Flags::SYN) || segment.is_empty() {
             self.challenge(now);
         } else {
             self.ack_now = true;
@@ -190,7 +216,7 @@ impl Tcb {
     /// An acknowledgment that tells a peer where we are, not too often.
     fn challenge(&mut self, now: Instant) {
         let (since, count) = &mut self.challenges;
-        if now.since(*since) >= CHALLENGE_PERIOD {
+        if *count == 0 || now.since(*since) >= CHALLENGE_PERIOD {
             (*since, *count) = (now, 0);
         }
         if *count < CHALLENGES_MAX {
@@ -241,15 +267,11 @@ impl Tcb {
             return;
         }
         let was_closed = snd.wnd == 0;
-        (snd.wnd, snd.wl1, snd.wl2) = (window, segment.seq, segment.ack);
+        (snd.wnd, snd.wl1, snd.wl2) = (window, snd.wl1.max(segment.seq), segment.ack);
         snd.max_wnd = snd.max_wnd.max(window);
         if was_closed && window > 0 {
             self.timers.persist = None;
             (self.rtt.backoff, self.unanswered) = (0, 0);
-        }
-        // An answer to a probe: the peer lives, whatever its window.
-        if self.timers.retransmit.is_none() {
-            self.unanswered = 0;
         }
     }
 
@@ -284,10 +306,14 @@ impl Tcb {
                 self.timed = None;
                 self.rtt.sample(now.since(at));
             }
-            return;
+        } else if !self.rec.is_open() {
+            self.sample_timestamp(now, segment);
         }
-        // Nothing is timed after a retransmission; the timestamp still tells which sending was answered.
-        if let Some(ts) = segment.options.timestamps.filter(|_| self.opts.timestamps && !self.rec.is_open()) {
+    }
+
+    /// Nothing is timed after a retransmission; the timestamp still tells which sending was answered.
+    fn sample_timestamp(&mut self, now: Instant, segment: &Segment<'_>) {
+        if let Some(ts) = segment.options.timestamps.filter(|_| self.opts.timestamps) {
             let ms = self.tsval(now).wrapping_sub(ts.ecr);
             if ms < 1 << 20 {
                 self.rtt.sample(Duration::from_millis(u64::from(ms)));

@@ -43,7 +43,7 @@ impl Tcb {
             }
             Next::SynAck => {
                 self.control_now = false;
-                self.sent_at = now;
+                self.ack_now = false;
                 self.ts.last = self.tsval(now);
                 self.write_syn_ack(now, buf)
             }
@@ -63,8 +63,8 @@ impl Tcb {
             return Some(if self.state == State::Closed { Next::Reset } else { Next::SynAck });
         }
         match self.state {
-            State::SynReceived | State::Closed => return None,
-            State::TimeWait => return self.ack_now.then_some(Next::Ack),
+            State::Closed => return None,
+            State::SynReceived | State::TimeWait => return self.ack_now.then_some(Next::Ack),
             _ => {}
         }
         self.next_data().or_else(|| if self.probe_now { Some(Next::Probe) } else { self.ack_now.then_some(Next::Ack) })

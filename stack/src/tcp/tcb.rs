@@ -278,7 +278,7 @@ impl Tcb {
         let opts = Negotiated {
             snd_mss: offered.min(rcv_mss),
             rcv_mss,
-            snd_scale: syn.options.window_scale,
+            snd_scale: syn.options.window_scale.map(|shift| shift.min(14)),
             rcv_scale: scale,
             sack: syn.options.sack_permitted,
             timestamps: syn.options.timestamps.is_some(),
@@ -324,7 +324,7 @@ impl Tcb {
             cc: Congestion::new(config.congestion, mss, config.initial_window_segments),
             rec: Recovery::new(isn + 1),
             timers: Timers::default(),
-            timed: None,
+            timed: Some((isn + 1, now)),
             sent_at: now,
             heard_at: now,
             unanswered: 0,
@@ -358,7 +358,10 @@ impl Tcb {
             rcv.buffer.drain(..rcv.consumed);
             rcv.consumed = 0;
         }
-        if self.window_to_offer() > self.offered() {
+        // Told at once when the window is at least twice what the peer has; else with the next acknowledgment, or each
+        // segment that is read would be acknowledged.
+        let (window, offered) = (self.window_to_offer(), self.offered());
+        if window > offered && window / 2 >= offered {
             self.ack_now |= self.is_synchronized() && self.rcv.fin.is_none();
         }
     }

@@ -60,6 +60,9 @@ impl Tcb {
                 return;
             }
             self.control_now = true;
+            self.timed = None;
+            // RFC 5681 section 3.1: after a lost SYN-ACK the initial window is one segment.
+            self.cc.cwnd = self.mss();
             self.arm_retransmit(now);
             return;
         }
@@ -94,6 +97,11 @@ impl Tcb {
         let Some(idle) = self.config.keepalive else { return };
         if now.since(self.heard_at) < idle {
             self.timers.keepalive = Some(self.heard_at + idle);
+            return;
+        }
+        if self.unacknowledged() > 0 || self.timers.persist.is_some() {
+            // Not idle: what is sent again, or the window's probe, finds out (RFC 9293 section 3.8.4).
+            self.timers.keepalive = Some(now + idle);
             return;
         }
         self.unanswered = self.unanswered.saturating_add(1);

@@ -8,6 +8,7 @@ use rand_core::{RngCore, SeedableRng};
 use super::store::Store;
 use crate::addr::{Endpoint, Flow, IpAddr};
 use crate::drop::DropReason;
+use crate::tcp::input::CHALLENGE_PERIOD;
 use crate::tcp::{Extent, Flags, Outcome, Segment, SeqNum, State, Tcb, TcpConfig};
 use crate::time::{Duration, Instant};
 
@@ -169,7 +170,8 @@ impl Host {
     fn step(&mut self, now: Instant) {
         let local = self.local(now);
         let tcb = self.tcb();
-        let is_pending = tcb.dsack.is_some() || tcb.challenges.1 > 0;
+        let is_pending =
+            tcb.dsack.is_some() || tcb.challenges.1 > 0 && local.since(tcb.challenges.0) < CHALLENGE_PERIOD;
         match self.moves {
             Moves::Never => return,
             Moves::WhereExact if is_pending => return,

@@ -1,8 +1,11 @@
 //! TCP played against scripts, against smoltcp over a bad network, and against anything at all.
 
 mod close;
+mod handshake;
 mod host;
 mod pair;
 mod script;
+mod security;
 mod smol;
 mod store;
+mod window;
