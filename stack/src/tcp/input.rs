@@ -282,7 +282,7 @@ impl Tcb {
         self.release(acked - u32::from(fin_acked), content);
         self.snd.una = segment.ack;
         self.sample_rtt(now, segment);
-        (self.rtt.backoff, self.unanswered) = (0, 0);
+        self.unanswered = 0;
         self.rec.advance(segment.ack);
         if self.unacknowledged() == 0 {
             self.timers.retransmit = None;
@@ -341,13 +341,16 @@ impl Tcb {
     /// Decides on loss recovery and the congestion window.
     fn recover(&mut self, now: Instant, acked: u32, in_flight: u32) {
         let (mss, una, nxt) = (self.mss(), self.snd.una, self.snd.nxt);
+        // The acknowledgment that ends fast recovery leaves the window as it is (RFC 6582 section 3.2, step 3).
+        let may_grow = acked > 0 && !matches!(self.rec.phase, Phase::Fast(_));
         if let Phase::Fast(point) | Phase::Timeout(point) = self.rec.phase
             && point.le(una)
         {
             self.rec.phase = Phase::Open;
             self.rec.dup_acks = 0;
-            (self.rec.lost_end, self.rec.rtx_nxt) = (self.rec.lost_end.min(una), self.rec.rtx_nxt.min(una));
-            self.rec.advance(una);
+            (self.rec.lost_end, self.rec.rtx_nxt) = (una, una);
+            // Losses among what was sent since are another window's.
+            self.rec.update_lost(mss);
         }
         match self.rec.phase {
             Phase::Open => {
@@ -362,7 +365,7 @@ impl Tcb {
                     self.rec.lost_end = self.rec.lost_end.max((una + mss).min(nxt));
                     self.timed = None;
                     self.arm_retransmit(now);
-                } else if acked > 0 && in_flight + mss > self.cc.cwnd {
+                } else if may_grow && self.is_cwnd_limited(in_flight) {
                     self.cc.on_ack(now, acked, mss, Duration::from_micros(u64::from(self.rtt.srtt_us)));
                 }
             }
@@ -370,7 +373,9 @@ impl Tcb {
             Phase::Fast(_) if acked > 0 && self.rec.lost_end.le(una) => {
                 self.rec.lost_end = (una + mss).min(nxt);
                 self.rec.rtx_nxt = una;
-                self.rec.dup_acks = 0;
+                // Less by what was acknowledged, more by the segment that this acknowledgment stands for.
+                let left = u32::from(self.rec.dup_acks).saturating_sub(acked / mss) + 1;
+                self.rec.dup_acks = u8::try_from(left).unwrap_or(u8::MAX);
             }
             Phase::Fast(_) => {}
             Phase::Timeout(_) => {
@@ -379,6 +384,13 @@ impl Tcb {
                 }
             }
         }
+    }
+
+    /// Whether it was the congestion window that kept more from being sent (RFC 5681 section 3.1 grows no other): it was full,
+    /// or, where several acknowledgments come in one burst, it still holds something back.
+    fn is_cwnd_limited(&self, in_flight: u32) -> bool {
+        let receiver = self.snd.wnd.min(self.config.in_flight_bytes_max);
+        in_flight + self.mss() > self.cc.cwnd || (self.snd.unsent() > 0 && self.cc.cwnd < receiver)
     }
 
     /// Seventh, process the segment text. True if there are new bytes to read.

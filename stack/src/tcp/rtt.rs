@@ -20,8 +20,10 @@ pub struct Rtt {
 }
 
 impl Rtt {
-    /// Takes a sample (RFC 6298 sections 2.2 and 2.3).
+    /// Takes a sample (RFC 6298 sections 2.2 and 2.3). It ends the backoff, and nothing else does (section 5, at the end): an
+    /// acknowledgment of what was sent again may not have waited for it.
     pub(crate) fn sample(&mut self, rtt: Duration) {
+        self.backoff = 0;
         let r = u32::try_from(rtt.as_micros()).unwrap_or(SAMPLE_MAX_US).clamp(1, SAMPLE_MAX_US);
         if self.srtt_us == 0 {
             (self.srtt_us, self.rttvar_us) = (r, r / 2);

@@ -2,6 +2,7 @@
 
 use super::cc::Congestion;
 use super::content::Content;
+use super::recovery::Phase;
 use super::tcb::{CloseReason, Outcome, State, Tcb};
 use crate::time::{Instant, earliest};
 
@@ -51,7 +52,7 @@ impl Tcb {
     /// RFC 6298 section 5.4 to 5.7.
     fn retransmission_timeout(&mut self, now: Instant) {
         self.timers.retransmit = None;
-        let is_first = self.rtt.backoff == 0;
+        let is_first = !matches!(self.rec.phase, Phase::Timeout(_));
         self.rtt.backoff = self.rtt.backoff.saturating_add(1);
         self.unanswered = self.unanswered.saturating_add(1);
         if self.state == State::SynReceived {

@@ -56,6 +56,12 @@ impl Cubic {
         self.epoch = None;
     }
 
+    /// After a timeout (section 4.8): the next congestion avoidance takes the window that it begins with for `W_max`, and K for 0.
+    pub(crate) const fn forget(&mut self) {
+        self.w_max = 0;
+        self.epoch = None;
+    }
+
     fn begin(&mut self, now: Instant, cwnd: u32, mss: u32) -> Instant {
         self.epoch = Some(now);
         self.w_epoch = cwnd;

@@ -57,9 +57,10 @@ impl Congestion {
         let mut acked = acked;
         if self.cwnd < self.ssthresh {
             // RFC 5681 section 3.1 with RFC 3465's limit of two segments an ACK.
-            let grown = acked.min(2 * mss).min(self.ssthresh - self.cwnd);
+            acked = acked.min(2 * mss);
+            let grown = acked.min(self.ssthresh - self.cwnd);
             self.cwnd = (self.cwnd + grown).min(CWND_MAX);
-            acked -= grown.min(acked);
+            acked -= grown;
             if acked == 0 || self.cwnd < self.ssthresh {
                 return;
             }
@@ -78,10 +79,13 @@ impl Congestion {
         self.cwnd = self.ssthresh;
     }
 
-    /// The retransmission timer ran out (RFC 5681 section 3.1, equation 4). `is_first`: not already backing off.
+    /// The retransmission timer ran out (RFC 5681 section 3.1, equation 4). `is_first`: for data not sent again by it before.
     pub(crate) fn on_timeout(&mut self, in_flight: u32, mss: u32, is_first: bool) {
         if is_first {
             self.ssthresh = self.reduced(in_flight, mss);
+            if let Growth::Cubic(cubic) = &mut self.growth {
+                cubic.forget();
+            }
         }
         self.cwnd = mss;
     }

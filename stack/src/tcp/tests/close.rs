@@ -168,9 +168,10 @@ fn fin_goes_again_with_the_data_before_it() {
          30  in  A 1 ack 1461 => acked
          230 out FPA 1461 len 100 ack 1
          240 in  A 1 ack 1561 => acked
-         440 out FPA 1561 ack 1
-         450 in  A 1 ack 1562 => acked
-         450 state FinWait2",
+         # Backed off once, and nothing has been measured since.
+         640 out FPA 1561 ack 1
+         650 in  A 1 ack 1562 => acked
+         650 state FinWait2",
     );
 }
 

@@ -4,6 +4,7 @@ mod close;
 mod handshake;
 mod host;
 mod pair;
+mod recovery;
 mod script;
 mod security;
 mod smol;

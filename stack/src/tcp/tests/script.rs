@@ -118,8 +118,10 @@ impl Player {
             return;
         }
         self.advance(at, false);
-        self.expect_silence();
         self.now = at;
+        if !matches!(words[1], "state" | "cwnd" | "unsent") {
+            self.expect_silence();
+        }
         let number = || words[2].parse::<usize>().unwrap();
         match words[1] {
             "in" => self.hand_in(&parse(&words[2..])),
