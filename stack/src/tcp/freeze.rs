@@ -10,7 +10,6 @@
 //! A frozen connection may come off a wire: [`Tcb::thaw`] refuses what no TCB could have frozen to.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -18,6 +17,7 @@ use super::cc::{Congestion, Cubic, Growth, NewReno};
 use super::config::TcpConfig;
 use super::content::{Content, ContentLost, Extent, Place};
 use super::input::OUT_OF_ORDER_RANGES_MAX;
+use super::queue::Queue;
 use super::recovery::{Phase, Recovery, SACKED_RANGES_MAX};
 use super::rtt::Rtt;
 use super::seq::SeqNum;
@@ -28,6 +28,8 @@ use crate::time::{Duration, Instant};
 
 /// The greatest window that the header can express (RFC 7323 section 2.3).
 const WINDOW_MAX: u32 = 0xffff << 14;
+/// The last place in a stream: more than anybody sends, and far from where sums wrap.
+const PLACE_MAX: u64 = 1 << 62;
 /// The longest SRTT or RTTVAR that a node can have measured, in microseconds.
 const RTT_MAX_US: u32 = 480_000_000;
 
@@ -200,7 +202,7 @@ impl Tcb {
             Ok(queue) => queue,
             Err(lost) => return Err((Box::new(self), FreezeError::ContentLost(lost))),
         };
-        for extent in &self.snd.queue {
+        for extent in self.snd.queue.extents() {
             if let Place::Local { source, offset } = extent.place {
                 content.release(source, offset + extent.len);
             }
@@ -230,7 +232,7 @@ impl Tcb {
             control_now: _,
             closed: _,
         } = self;
-        let Snd { iss, una, nxt, wnd, wl1, wl2, max_wnd, queue: _, queued: _, fin } = snd;
+        let Snd { iss, una, nxt, wnd, wl1, wl2, max_wnd, queue: _, fin } = snd;
         let Rcv { irs, nxt: rcv_nxt, edge, mut buffer, consumed, out_of_order, latest, fin: rcv_fin } = rcv;
         let TsClock { offset: _, last: _, recent, recent_at, last_ack_sent } = ts;
         let Congestion { cwnd, ssthresh, growth } = cc;
@@ -325,12 +327,12 @@ impl Tcb {
             ack_now,
             probe_now,
         } = frozen;
-        let (queue, queued) = store_all(queue, content).map_err(ThawError::NoRoom)?;
+        let queue = store_all(queue, content).map_err(ThawError::NoRoom)?;
         let (una, nxt, wnd) = (snd_una, snd_nxt, snd_wnd);
-        let snd = Snd { iss, una, nxt, wnd, wl1: snd_wl1, wl2: snd_wl2, max_wnd, queue, queued, fin };
+        let snd = Snd { iss, una, nxt, wnd, wl1: snd_wl1, wl2: snd_wl2, max_wnd, queue, fin };
         let (latest, fin) = (rcv_latest, rcv_fin);
         let rcv = Rcv { irs, nxt: rcv_nxt, edge: rcv_edge, buffer: unread, consumed: 0, out_of_order, latest, fin };
-        Ok(Self {
+        let mut tcb = Self {
             flow,
             state,
             config: *config,
@@ -361,7 +363,12 @@ impl Tcb {
             challenges: (now, 0),
             control_now: false,
             closed: if state == State::TimeWait { Some(CloseReason::Finished) } else { None },
-        })
+        };
+        if tcb.unacknowledged() > 0 && tcb.timers.retransmit.is_none() {
+            // Never frozen like this here; without the timer it would wait for ever.
+            tcb.arm_retransmit(now);
+        }
+        Ok(tcb)
     }
 }
 
@@ -382,9 +389,12 @@ impl Frozen {
     }
 
     fn check_sending(&self, ensure: impl Fn(bool, &'static str) -> Result<(), ThawError>) -> Result<(), ThawError> {
+        let ends = |bytes: &FrozenBytes| bytes.end().is_some_and(|end| end <= PLACE_MAX);
+        ensure(self.queue.iter().all(|bytes| bytes.len() > 0 && ends(bytes)), "send queue")?;
         let lens = self.queue.iter().map(FrozenBytes::len);
-        let queued = lens.clone().try_fold(0_u64, u64::checked_add).ok_or(ThawError::Impossible("send queue"))?;
-        ensure(self.queue.len() <= EXTENTS_MAX && lens.clone().all(|len| len > 0), "send queue")?;
+        let queued = lens.clone().try_fold(0_u64, u64::checked_add).filter(|queued| *queued <= PLACE_MAX);
+        let queued = queued.ok_or(ThawError::Impossible("send queue"))?;
+        ensure(self.queue.len() <= EXTENTS_MAX, "send queue")?;
         let in_flight = self.snd_nxt.distance_from(self.snd_una).ok_or(ThawError::Impossible("SND.NXT"))?;
         ensure(u64::from(in_flight) <= queued + u64::from(self.fin), "SND.NXT")?;
         let is_closing = !matches!(self.state, State::Established | State::CloseWait);
@@ -417,13 +427,15 @@ impl Frozen {
         for (seq, bytes) in &self.out_of_order {
             let len = u32::try_from(bytes.len()).ok().filter(|len| (1..=WINDOW_MAX).contains(len));
             let len = len.ok_or(ThawError::Impossible("out-of-order ranges"))?;
-            ensure(end.lt(*seq) && (*seq + len).le(self.rcv_edge), "out-of-order ranges")?;
+            let limit = self.rcv_fin.map_or(self.rcv_edge, |fin| fin.min(self.rcv_edge));
+            ensure(end.lt(*seq) && (*seq + len).le(limit), "out-of-order ranges")?;
             end = *seq + len;
         }
         let has_received_fin = self.rcv_fin.is_some_and(|fin| fin.lt(self.rcv_nxt));
         let state_says_so = matches!(self.state, State::CloseWait | State::Closing | State::LastAck | State::TimeWait);
         ensure(has_received_fin == state_says_so, "FIN of the peer")?;
-        ensure(self.rcv_fin.is_none_or(|fin| fin.le(self.rcv_edge)), "FIN of the peer")
+        let is_next = |fin: SeqNum| fin + 1 == self.rcv_nxt || self.rcv_nxt.le(fin);
+        ensure(self.rcv_fin.is_none_or(|fin| is_next(fin) && fin.le(self.rcv_edge)), "FIN of the peer")
     }
 }
 
@@ -437,12 +449,20 @@ impl FrozenBytes {
             Self::Remote { len, .. } => *len,
         }
     }
+
+    /// The place behind the last byte, counted as the holder counts; `None` if there is no such number.
+    fn end(&self) -> Option<u64> {
+        match self {
+            Self::Here(bytes) => Some(bytes.len() as u64),
+            Self::Remote { offset, len, .. } => offset.checked_add(*len),
+        }
+    }
 }
 
 /// The queue with its local bytes; neighbours become one range.
-fn read_all(queue: &VecDeque<Extent>, content: &mut impl Content) -> Result<Vec<FrozenBytes>, ContentLost> {
+fn read_all(queue: &Queue, content: &mut impl Content) -> Result<Vec<FrozenBytes>, ContentLost> {
     let mut frozen: Vec<FrozenBytes> = Vec::new();
-    for extent in queue {
+    for extent in queue.extents() {
         match extent.place {
             Place::Remote { holder, offset } => frozen.push(FrozenBytes::Remote { holder, offset, len: extent.len }),
             Place::Local { source, offset } => {
@@ -462,10 +482,9 @@ fn read_all(queue: &VecDeque<Extent>, content: &mut impl Content) -> Result<Vec<
     Ok(frozen)
 }
 
-/// The queue, with the bytes that came along in the store; and how many bytes it has. All or nothing is stored.
-fn store_all(queue: Vec<FrozenBytes>, content: &mut impl Content) -> Result<(VecDeque<Extent>, u64), ContentLost> {
-    let mut extents = VecDeque::with_capacity(queue.len());
-    let mut queued = 0;
+/// The queue, with the bytes that came along in the store. All or nothing is stored.
+fn store_all(queue: Vec<FrozenBytes>, content: &mut impl Content) -> Result<Queue, ContentLost> {
+    let mut extents = Queue::default();
     for bytes in queue {
         let len = bytes.len();
         let place = match bytes {
@@ -473,9 +492,12 @@ fn store_all(queue: Vec<FrozenBytes>, content: &mut impl Content) -> Result<(Vec
             FrozenBytes::Here(bytes) => content.insert(bytes).map(|source| Place::Local { source, offset: 0 }),
         };
         match place {
-            Ok(place) => extents.push_back(Extent { len, place }),
+            Ok(place) => {
+                // As many at the most as were checked.
+                let _ = extents.push(Extent { len, place }, EXTENTS_MAX);
+            }
             Err(lost) => {
-                for extent in &extents {
+                for extent in extents.extents() {
                     if let Extent { len, place: Place::Local { source, .. } } = extent {
                         content.release(*source, *len);
                     }
@@ -483,9 +505,8 @@ fn store_all(queue: Vec<FrozenBytes>, content: &mut impl Content) -> Result<(Vec
                 return Err(lost);
             }
         }
-        queued += len;
     }
-    Ok((extents, queued))
+    Ok(extents)
 }
 
 fn freeze_growth(growth: Growth, now: Instant) -> FrozenGrowth {

@@ -343,6 +343,8 @@ impl Tcb {
         let (mss, una, nxt) = (self.mss(), self.snd.una, self.snd.nxt);
         // The acknowledgment that ends fast recovery leaves the window as it is (RFC 6582 section 3.2, step 3).
         let may_grow = acked > 0 && !matches!(self.rec.phase, Phase::Fast(_));
+        let is_restart = matches!(self.rec.phase, Phase::Timeout(_));
+        let srtt = Duration::from_micros(u64::from(self.rtt.srtt_us));
         if let Phase::Fast(point) | Phase::Timeout(point) = self.rec.phase
             && point.le(una)
         {
@@ -366,7 +368,7 @@ impl Tcb {
                     self.timed = None;
                     self.arm_retransmit(now);
                 } else if may_grow && self.is_cwnd_limited(in_flight) {
-                    self.cc.on_ack(now, acked, mss, Duration::from_micros(u64::from(self.rtt.srtt_us)));
+                    self.cc.on_ack(now, acked, mss, srtt, is_restart);
                 }
             }
             // A partial acknowledgment: the next hole is lost too (RFC 6582 section 3.2).
@@ -380,7 +382,7 @@ impl Tcb {
             Phase::Fast(_) => {}
             Phase::Timeout(_) => {
                 if acked > 0 {
-                    self.cc.on_ack(now, acked, mss, Duration::from_micros(u64::from(self.rtt.srtt_us)));
+                    self.cc.on_ack(now, acked, mss, srtt, is_restart);
                 }
             }
         }
@@ -456,19 +458,28 @@ impl Tcb {
             }
             ranges.insert(first, (seq, text.to_vec()));
         } else {
-            // Joins what it touches: the first range takes the rest.
-            let start = ranges[first].0.min(seq);
-            let stop = end_of(&ranges[last - 1]).max(end);
-            let mut joined = alloc::vec![0; usize::try_from(stop.since(start)).unwrap_or(0)];
-            let mut put = |at: SeqNum, bytes: &[u8]| {
-                let from = usize::try_from(at.since(start)).unwrap_or(0);
-                joined[from..from + bytes.len()].copy_from_slice(bytes);
-            };
-            put(seq, text);
-            for (at, bytes) in &ranges[first..last] {
-                put(*at, bytes);
+            // Joins what it touches. What is there already stays; mostly the text goes behind it.
+            let (start, range) = &mut ranges[first];
+            let before = usize::try_from(start.since(seq)).unwrap_or(0).min(text.len());
+            if before > 0 {
+                range.splice(..0, text[..before].iter().copied());
+                *start = seq;
             }
-            ranges.splice(first..last, [(start, joined)]);
+            let start = *start;
+            for next in first + 1..=last {
+                // The text fills up to the next range, or goes on to its own end.
+                let stop = ranges.get(next).filter(|_| next < last).map_or(end, |(seq, _)| *seq);
+                let (_, range) = &mut ranges[first];
+                let have = start + u32::try_from(range.len()).unwrap_or(0);
+                let from = usize::try_from(have.since(seq)).unwrap_or(usize::MAX);
+                let upto = usize::try_from(stop.since(seq)).unwrap_or(0);
+                range.extend_from_slice(text.get(from..upto).unwrap_or_default());
+                if next < last {
+                    let bytes = core::mem::take(&mut ranges[next].1);
+                    ranges[first].1.extend_from_slice(&bytes);
+                }
+            }
+            ranges.drain(first + 1..last);
         }
         self.rcv.latest = seq;
         Ok(())

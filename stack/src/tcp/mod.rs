@@ -21,6 +21,7 @@ mod gone;
 mod input;
 mod isn;
 mod output;
+mod queue;
 mod recovery;
 mod rtt;
 mod segment;
@@ -37,6 +38,7 @@ pub use freeze::{FreezeError, Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, Fr
 pub use gone::{GONE_ANSWERS_MAX, TimeWait, TimeWaitAction, reset_at, reset_for};
 pub use input::OUT_OF_ORDER_RANGES_MAX;
 pub use isn::{isn, ts_offset, ts_offset_above};
+pub use queue::Queue;
 pub use recovery::{DUP_THRESH, Phase, Recovery, SACKED_RANGES_MAX};
 pub use rtt::Rtt;
 pub use segment::{Flags, HEADER_LEN, HEADER_LEN_MAX, Options, SACK_BLOCKS_MAX, Segment, Timestamps};

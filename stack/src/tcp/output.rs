@@ -82,9 +82,9 @@ impl Tcb {
             }
             let fin_at = if self.snd.fin_sent() { self.snd.data_end() } else { None };
             let data_end = fin_at.map_or(end, |fin| end.min(fin));
-            let len = data_end.since(start).min(mss);
+            let len = self.local_run(start, data_end.since(start).min(mss));
             let fin = fin_at.is_some_and(|fin| start + len == fin && fin.lt(end));
-            if len > 0 && !self.is_local(start) {
+            if len == 0 && !fin {
                 return None;
             }
             return Some(Next::Data { seq: start, len, fin, again: true });
@@ -104,7 +104,8 @@ impl Tcb {
         let window = edge.since(snd.nxt);
         let congestion = self.cc.cwnd.saturating_sub(pipe);
         let wanted = u32::try_from(unsent.min(u64::from(mss))).unwrap_or(mss);
-        let len = wanted.min(window);
+        let possible = wanted.min(window);
+        let len = self.local_run(snd.nxt, possible);
         let fin = fin_unsent && u64::from(len) == unsent;
         if len == 0 {
             // FIN alone; it may also go out into a closed window, as a probe of it would.
@@ -112,9 +113,10 @@ impl Tcb {
         }
         // Sender's SWS avoidance (RFC 9293 section 3.8.6.2.1), with Nagle off: a full segment, all there is, or a good
         // part of the greatest window; or the override timeout is over.
-        let is_worth = len == mss || u64::from(len) == unsent || len >= snd.max_wnd / 2 || self.probe_now;
+        let is_worth =
+            len == mss || u64::from(len) == unsent || len >= snd.max_wnd / 2 || len < possible || self.probe_now;
         let fits = len <= congestion || in_flight == 0;
-        if !is_worth || !fits || !self.is_local(snd.nxt) {
+        if !is_worth || !fits {
             return None;
         }
         Some(Next::Data { seq: snd.nxt, len, fin, again: false })
@@ -130,16 +132,10 @@ impl Tcb {
         }
     }
 
-    /// Whether the byte at `seq` is in this node's store. What an earlier owner keeps cannot be sent from here.
-    fn is_local(&self, seq: SeqNum) -> bool {
-        let mut offset = u64::from(seq.since(self.snd.una));
-        for extent in &self.snd.queue {
-            if offset < extent.len {
-                return matches!(extent.place, Place::Local { .. });
-            }
-            offset -= extent.len;
-        }
-        false
+    /// How many bytes from `seq` on, at most `most`, are in this node's store. What an earlier owner keeps cannot be sent from
+    /// here.
+    fn local_run(&self, seq: SeqNum, most: u32) -> u32 {
+        self.snd.queue.local_run(u64::from(seq.since(self.snd.una)), most)
     }
 
     fn write_data(
@@ -166,7 +162,8 @@ impl Tcb {
         if n < full {
             flags = Flags::ACK;
         }
-        if self.read(seq, content, &mut buf[header..header + n]).is_err() {
+        let Some(payload) = buf.get_mut(header..header + n).filter(|_| n > 0 || full == 0) else { return 0 };
+        if self.read(seq, content, payload).is_err() {
             self.abort_for(CloseReason::ContentLost);
             self.control_now = false;
             return self.write_reset(buf);
@@ -197,20 +194,15 @@ impl Tcb {
 
     /// Reads the bytes at `seq` from where the extents say they are.
     fn read(&self, seq: SeqNum, content: &mut impl Content, mut buf: &mut [u8]) -> Result<(), super::ContentLost> {
-        let mut skip = u64::from(seq.since(self.snd.una));
-        for extent in &self.snd.queue {
+        for extent in self.snd.queue.from(u64::from(seq.since(self.snd.una))) {
             if buf.is_empty() {
                 break;
             }
-            if skip >= extent.len {
-                skip -= extent.len;
-                continue;
-            }
-            let n = buf.len().min(usize::try_from(extent.len - skip).unwrap_or(usize::MAX));
+            let n = buf.len().min(usize::try_from(extent.len).unwrap_or(usize::MAX));
             let (now, later) = buf.split_at_mut(n);
             let Place::Local { source, offset } = extent.place else { return Err(super::ContentLost) };
-            content.read(source, offset + skip, now)?;
-            (buf, skip) = (later, 0);
+            content.read(source, offset, now)?;
+            buf = later;
         }
         if buf.is_empty() { Ok(()) } else { Err(super::ContentLost) }
     }

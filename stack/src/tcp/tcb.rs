@@ -3,12 +3,12 @@
 //! Each field says what becomes of it when the connection is frozen: it *travels*, is *recomputed* by the new owner, or
 //! is *reset*. `freeze.rs` is where it happens; it names every field.
 
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::cc::Congestion;
 use super::config::TcpConfig;
-use super::content::{Content, Extent, Place};
+use super::content::{Content, Extent};
+use super::queue::Queue;
 use super::recovery::Recovery;
 use super::rtt::Rtt;
 use super::segment::{Flags, Segment};
@@ -144,9 +144,7 @@ pub struct Snd {
     /// The greatest window that was ever offered.
     pub max_wnd: u32,
     /// The bytes from SND.UNA on. Local extents are resolved to bytes in the image.
-    pub queue: VecDeque<Extent>,
-    /// How many bytes the queue has.
-    pub queued: u64,
+    pub queue: Queue,
     /// Whether FIN follows the queue.
     pub fin: bool,
 }
@@ -154,7 +152,7 @@ pub struct Snd {
 impl Snd {
     /// The sequence number behind the last byte that is queued: FIN's, if there is one.
     pub(crate) fn data_end(&self) -> Option<SeqNum> {
-        u32::try_from(self.queued).ok().filter(|queued| *queued < 1 << 31).map(|queued| self.una + queued)
+        u32::try_from(self.queue.bytes()).ok().filter(|queued| *queued < 1 << 31).map(|queued| self.una + queued)
     }
 
     /// Whether FIN has been sent.
@@ -166,10 +164,10 @@ impl Snd {
     pub(crate) fn unsent(&self) -> u64 {
         if self.una == self.iss {
             // SYN alone is in flight.
-            return self.queued;
+            return self.queue.bytes();
         }
         let sent = u64::from(self.nxt.since(self.una)) - u64::from(self.fin_sent());
-        self.queued.saturating_sub(sent)
+        self.queue.bytes().saturating_sub(sent)
     }
 }
 
@@ -299,8 +297,7 @@ impl Tcb {
                 wl1: syn.seq,
                 wl2: isn,
                 max_wnd: wnd,
-                queue: VecDeque::new(),
-                queued: 0,
+                queue: Queue::default(),
                 fin: false,
             },
             rcv: Rcv {
@@ -384,19 +381,12 @@ impl Tcb {
         if extent.len == 0 {
             return Ok(());
         }
-        let is_full = self.snd.queue.len() >= EXTENTS_MAX;
-        match self.snd.queue.back_mut() {
-            Some(last) if last.is_continued_by(&extent) => last.len += extent.len,
-            _ if is_full => return Err(PushError::Full),
-            _ => self.snd.queue.push_back(extent),
-        }
-        self.snd.queued += extent.len;
-        Ok(())
+        if self.snd.queue.push(extent, EXTENTS_MAX) { Ok(()) } else { Err(PushError::Full) }
     }
 
     /// The send queue: everything that is not acknowledged.
     pub fn extents(&self) -> impl Iterator<Item = &Extent> {
-        self.snd.queue.iter()
+        self.snd.queue.extents()
     }
 
     /// Whether [`Tcb::push`] takes another extent.
@@ -550,20 +540,8 @@ impl Tcb {
     }
 
     /// Bytes before SND.UNA are not needed any more.
-    pub(crate) fn release(&mut self, mut acked: u32, content: &mut impl Content) {
-        while acked > 0 {
-            let Some(first) = self.snd.queue.front_mut() else { return };
-            let n = first.len.min(u64::from(acked));
-            *first = first.without_first(n);
-            if let Place::Local { source, offset } = first.place {
-                content.release(source, offset);
-            }
-            if first.len == 0 {
-                self.snd.queue.pop_front();
-            }
-            self.snd.queued -= n;
-            acked -= u32::try_from(n).unwrap_or(acked);
-        }
+    pub(crate) fn release(&mut self, acked: u32, content: &mut impl Content) {
+        self.snd.queue.release(u64::from(acked), |source, up_to| content.release(source, up_to));
     }
 }
 

@@ -52,12 +52,14 @@ impl Congestion {
         Self { cwnd, ssthresh: u32::MAX, growth }
     }
 
-    /// New data was acknowledged outside of fast recovery, while the window was what limited sending.
-    pub(crate) fn on_ack(&mut self, now: Instant, acked: u32, mss: u32, srtt: Duration) {
+    /// New data was acknowledged outside of fast recovery, while the window was what limited sending. `is_restart`: in what is
+    /// sent again after a timeout.
+    pub(crate) fn on_ack(&mut self, now: Instant, acked: u32, mss: u32, srtt: Duration, is_restart: bool) {
         let mut acked = acked;
         if self.cwnd < self.ssthresh {
-            // RFC 5681 section 3.1 with RFC 3465's limit of two segments an ACK.
-            acked = acked.min(2 * mss);
+            // RFC 5681 section 3.1. Receivers acknowledge whole bursts at once: eight segments count (RFC 9406 section 4.2), but
+            // after a timeout, when one acknowledgment may tell of what arrived long ago, two (RFC 3465 section 2.3).
+            acked = acked.min(if is_restart { 2 } else { 8 } * mss);
             let grown = acked.min(self.ssthresh - self.cwnd);
             self.cwnd = (self.cwnd + grown).min(CWND_MAX);
             acked -= grown;

@@ -3,10 +3,12 @@
 mod close;
 mod handshake;
 mod host;
+mod limits;
 mod pair;
 mod recovery;
 mod script;
 mod security;
 mod smol;
 mod store;
+mod throughput;
 mod window;

@@ -40,6 +40,8 @@ pub(super) struct Link {
     pub doubled: u32,
     pub delay_us: u32,
     pub jitter_us: u32,
+    /// How long one segment takes to leave.
+    pub gap_us: u32,
 }
 
 /// What is said.
@@ -70,6 +72,7 @@ impl Plan {
             doubled: pick(&mut rng, &[0, 0, 10, 50]),
             delay_us,
             jitter_us: pick(&mut rng, &[0, 0, delay_us / 4, delay_us]),
+            gap_us: pick(&mut rng, &[0, 10, 100]),
         };
         let client = ClientConfig {
             seed,
@@ -121,6 +124,8 @@ struct World {
     /// Segments on their way: when, in which order, whether to the client.
     wire: BTreeMap<(Instant, u64), (bool, Vec<u8>)>,
     posted: u64,
+    /// When the line is free again, to the server and to the client.
+    free: [Instant; 2],
     chance: ChaCha8Rng,
     leisure: ChaCha8Rng,
     client: Client,
@@ -172,6 +177,7 @@ impl World {
             now: Instant::ZERO,
             wire: BTreeMap::new(),
             posted: 0,
+            free: [Instant::ZERO; 2],
             chance: rng(plan.seed, 3),
             leisure: rng(plan.seed, 4),
             client: Client::connect(&plan.client),
@@ -338,7 +344,7 @@ impl World {
             }
         }
         let is_answered = self.answered == self.requests.len();
-        if (self.plan.server_closes && is_answered) || (server.tcb().peer_finished() && is_answered) {
+        if is_answered && (self.plan.server_closes || server.tcb().peer_finished()) {
             server.close(self.now);
         }
         if !server.tcb().unread().is_empty() {
@@ -376,14 +382,17 @@ impl World {
     fn post(&mut self, to_client: bool, segments: Vec<Vec<u8>>) {
         for bytes in segments {
             self.posted += 1;
-            let Link { loss, doubled, delay_us, jitter_us } = self.plan.link;
+            let Link { loss, doubled, delay_us, jitter_us, gap_us } = self.plan.link;
+            let free = &mut self.free[usize::from(to_client)];
+            let left = self.now.max(*free);
+            *free = left + Duration::from_micros(u64::from(gap_us));
             if below(&mut self.chance, 1_000) < loss {
                 continue;
             }
             let copies = if below(&mut self.chance, 1_000) < doubled { 2 } else { 1 };
             for copy in 0..copies {
                 let delay = delay_us + below(&mut self.chance, jitter_us + 1);
-                let at = self.now + Duration::from_micros(u64::from(delay));
+                let at = left + Duration::from_micros(u64::from(delay));
                 self.wire.insert((at, self.posted * 2 + copy), (to_client, bytes.clone()));
             }
         }

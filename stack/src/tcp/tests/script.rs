@@ -145,7 +145,7 @@ impl Player {
             "break" => self.host().store.broken = true,
             "state" => assert_eq!(std::format!("{:?}", self.host().tcb().state()), words[2], "{}", self.line),
             "cwnd" => assert_eq!(self.host().tcb().cwnd() as usize, number(), "{}", self.line),
-            "unsent" => assert_eq!(self.host().tcb().unsent() as usize, number(), "{}", self.line),
+            "unsent" => assert_eq!(self.host().tcb().unsent(), number() as u64, "{}", self.line),
             other => panic!("what is {other}?"),
         }
     }
