@@ -410,9 +410,12 @@ impl Frozen {
         };
         ensure(point.le(self.snd_nxt), "recovery point")?;
         ensure(sacked.len() <= SACKED_RANGES_MAX, "scoreboard")?;
-        let mut end = self.snd_una;
+        // By distances: numbers far apart have no order.
+        let mut end = 0;
         for &(left, right) in sacked {
-            ensure(end.le(left) && left.lt(right) && right.le(self.snd_nxt), "scoreboard")?;
+            let ends = (left.distance_from(self.snd_una), right.distance_from(self.snd_una));
+            let (Some(left), Some(right)) = ends else { return Err(ThawError::Impossible("scoreboard")) };
+            ensure(end <= left && left < right && right <= in_flight, "scoreboard")?;
             end = right;
         }
         Ok(())
@@ -423,19 +426,22 @@ impl Frozen {
         ensure(window <= WINDOW_MAX, "receive window")?;
         ensure(u32::try_from(self.unread.len()).is_ok_and(|len| len <= WINDOW_MAX), "unread bytes")?;
         ensure(self.out_of_order.len() <= OUT_OF_ORDER_RANGES_MAX, "out-of-order ranges")?;
-        let mut end = self.rcv_nxt;
+        let is_next = |fin: SeqNum| fin + 1 == self.rcv_nxt || self.rcv_nxt.le(fin);
+        ensure(self.rcv_fin.is_none_or(|fin| is_next(fin) && fin.le(self.rcv_edge)), "FIN of the peer")?;
+        let limit = self.rcv_fin.map_or(window, |fin| fin.since(self.rcv_nxt));
+        let mut end = 0;
         for (seq, bytes) in &self.out_of_order {
             let len = u32::try_from(bytes.len()).ok().filter(|len| (1..=WINDOW_MAX).contains(len));
-            let len = len.ok_or(ThawError::Impossible("out-of-order ranges"))?;
-            let limit = self.rcv_fin.map_or(self.rcv_edge, |fin| fin.min(self.rcv_edge));
-            ensure(end.lt(*seq) && (*seq + len).le(limit), "out-of-order ranges")?;
-            end = *seq + len;
+            let start = seq.distance_from(self.rcv_nxt);
+            let (Some(start), Some(len)) = (start, len) else {
+                return Err(ThawError::Impossible("out-of-order ranges"));
+            };
+            ensure(end < start && start + len <= limit, "out-of-order ranges")?;
+            end = start + len;
         }
         let has_received_fin = self.rcv_fin.is_some_and(|fin| fin.lt(self.rcv_nxt));
         let state_says_so = matches!(self.state, State::CloseWait | State::Closing | State::LastAck | State::TimeWait);
-        ensure(has_received_fin == state_says_so, "FIN of the peer")?;
-        let is_next = |fin: SeqNum| fin + 1 == self.rcv_nxt || self.rcv_nxt.le(fin);
-        ensure(self.rcv_fin.is_none_or(|fin| is_next(fin) && fin.le(self.rcv_edge)), "FIN of the peer")
+        ensure(has_received_fin == state_says_so, "FIN of the peer")
     }
 }
 

@@ -530,8 +530,9 @@ impl Tcb {
     pub(crate) fn window_to_offer(&self) -> u32 {
         let unread = u32::try_from(self.rcv.buffer.len() - self.rcv.consumed).unwrap_or(u32::MAX);
         let limit = match self.opts.snd_scale {
-            Some(_) => 0xffff << self.opts.rcv_scale,
-            None => 0xffff,
+            Some(_) if self.is_synchronized() => 0xffff << self.opts.rcv_scale,
+            // Nor is more promised before the handshake than a SYN-ACK that is sent again can say.
+            _ => 0xffff,
         };
         let free = self.config.recv_buffer_bytes.saturating_sub(unread).min(limit);
         let offered = self.offered();

@@ -5,6 +5,7 @@ mod handshake;
 mod host;
 mod limits;
 mod pair;
+mod props;
 mod recovery;
 mod script;
 mod security;

@@ -210,7 +210,9 @@ impl World {
         let server = self.server.as_ref().unwrap();
         assert_eq!(self.responses_read, self.responses.len(), "{what}");
         assert!(self.heard == self.requests, "the server heard something else: {what}");
-        assert_eq!(server.tcb().closed, Some(CloseReason::Finished), "{what}");
+        // A client whose TIME-WAIT is over resets, where every acknowledgment of FIN was lost.
+        let is_forgotten = server.tcb().closed == Some(CloseReason::ResetByPeer) && server.tcb().snd.queue.bytes() == 0;
+        assert!(is_forgotten || server.tcb().closed == Some(CloseReason::Finished), "{what}");
         assert!(server.store.is_released(), "bytes are kept for nothing: {what}");
         self.report.moved = server.moved;
         self.report.took = self.now.since(Instant::ZERO);
@@ -399,9 +401,14 @@ impl World {
     }
 }
 
+/// How many seeds: `BATON_TCP_SEEDS` for a long run.
+fn seeds(usual: u64) -> u64 {
+    std::env::var("BATON_TCP_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(usual)
+}
+
 #[test]
 fn both_streams_arrive_whole() {
-    for seed in 0..400 {
+    for seed in 0..seeds(400) {
         let _ = play(&Plan::random(seed), Moves::Never);
     }
 }
@@ -409,7 +416,7 @@ fn both_streams_arrive_whole() {
 #[test]
 fn moves_between_any_two_events_change_no_byte_and_no_time() {
     let mut moved = 0;
-    for seed in 0..150 {
+    for seed in 0..seeds(150) {
         let plan = Plan::random(seed);
         let (stays, moves) = (play(&plan, Moves::Never), play(&plan, Moves::WhereExact));
         moved += moves.moved;
@@ -431,7 +438,7 @@ fn moves_between_any_two_events_change_no_byte_and_no_time() {
 
 #[test]
 fn both_streams_arrive_whole_when_it_moves_at_each_step_to_any_clock() {
-    for seed in 1_000..1_150 {
+    for seed in 1_000..1_000 + seeds(150) {
         let report = play(&Plan::random(seed), Moves::Always);
         assert!(report.moved > 0);
     }
