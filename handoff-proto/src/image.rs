@@ -3,7 +3,7 @@
 //! ```text
 //!  +----------------------+  Head: who, where, when (fixed, 76 bytes)
 //!  | version, ids, flow   |
-//!  +----------------------+  Block: the TCB's numbers (fixed, 188 bytes)
+//!  +----------------------+  Block: the TCB's numbers (fixed, 200 bytes)
 //!  | sequence numbers ... |
 //!  +----------------------+  the HTTP cursor (fixed, 32 bytes)
 //!  | cursor               |
@@ -208,10 +208,12 @@ struct Block {
     keepalive: U64,
     sent_age: U64,
     heard_age: U64,
+    timed_seq: U32,
+    timed_age: U64,
 }
 
 const _: () = assert!(size_of::<Head>() == 76);
-const _: () = assert!(size_of::<Block>() == 188);
+const _: () = assert!(size_of::<Block>() == 200);
 const _: () = assert!(size_of::<Head>() + size_of::<Block>() + CURSOR_LEN < IDLE_IMAGE_BYTES_MAX);
 
 const FLAG_SACK: u8 = 1 << 0;
@@ -466,6 +468,7 @@ fn block_of(tcb: &Frozen) -> Block {
         growth,
         recovery,
         timers,
+        timed,
         sent_age,
         heard_age,
         unanswered,
@@ -541,6 +544,8 @@ fn block_of(tcb: &Frozen) -> Block {
         keepalive: micros(keepalive),
         sent_age: micros(Some(*sent_age)),
         heard_age: micros(Some(*heard_age)),
+        timed_seq: timed.map_or(0, |(seq, _)| seq.0).into(),
+        timed_age: micros(timed.map(|(_, age)| age)),
     }
 }
 
@@ -604,6 +609,7 @@ fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, Image
             delayed_ack: duration(block.delayed_ack),
             keepalive: duration(block.keepalive),
         },
+        timed: duration(block.timed_age).map(|age| (seq(block.timed_seq), age)),
         sent_age: age(block.sent_age)?,
         heard_age: age(block.heard_age)?,
         unanswered: block.unanswered,

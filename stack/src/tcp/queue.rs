@@ -18,6 +18,11 @@ impl Queue {
         self.extents.iter().map(|(extent, _)| extent)
     }
 
+    /// Whether [`Queue::push`] takes another extent, whatever it is.
+    pub(crate) fn has_room(&self, extents_max: usize) -> bool {
+        self.extents.len() < extents_max
+    }
+
     /// How many bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.extents.back().map_or(0, |(_, end)| end - self.start)

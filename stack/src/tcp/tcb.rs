@@ -392,7 +392,7 @@ impl Tcb {
     /// Whether [`Tcb::push`] takes another extent.
     #[must_use]
     pub fn has_queue_room(&self) -> bool {
-        self.snd.queue.len() < EXTENTS_MAX
+        self.snd.queue.has_room(EXTENTS_MAX)
     }
 
     /// Why it is closed, if it is; [`State::TimeWait`] counts.
