@@ -212,7 +212,7 @@ fn an_open_connection_challenges_a_syn() {
     // RFC 5961 section 4.2.
     run(
         PLAIN,
-        "20 in  S 0 win 65535 mss 1460 => OutOfWindow
+        "20 in  S 0 win 65535 mss 1460 => UnexpectedSegment
          20 out A 1 ack 1
          21 in  S 5000 win 65535 mss 1460 => UnexpectedSegment
          21 out A 1 ack 1
