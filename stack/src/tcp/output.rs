@@ -252,8 +252,11 @@ impl Tcb {
         buf: &mut [u8],
     ) -> usize {
         let scale = if self.opts.snd_scale.is_some() { self.opts.rcv_scale } else { 0 };
-        // Rounded up: rounded down, the edge that was promised before could go back.
-        let window = self.window_to_offer().div_ceil(1 << scale).min(0xffff);
+        // Rounded up: rounded down, the edge that was promised before could go back. Before the handshake is complete it must not
+        // go further than a SYN-ACK that is sent again can say.
+        let unit = 1 << scale;
+        let round = if self.is_synchronized() { unit - 1 } else { 0 };
+        let window = ((self.window_to_offer() + round) / unit).min(0xffff);
         self.rcv.edge = self.rcv.edge.max(self.rcv.nxt + (window << scale));
         let header = Segment {
             src_port: self.flow.vip.port,
