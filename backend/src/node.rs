@@ -42,7 +42,7 @@ const SEGMENTS_PER_POLL: usize = 256;
 const DATAGRAMS_PER_POLL: usize = 64;
 /// Rounds of serving and sending in one `poll`: the second sends what was queued when the first had sent all.
 const ROUNDS_PER_POLL: usize = 3;
-/// What Ethernet adds to a frame that is longer than its packet never exceeds this.
+/// IP and UDP headers in front of a datagram.
 const UDP_OVERHEAD_V6: u16 = 48;
 
 /// A back-end's core.

@@ -112,7 +112,7 @@ impl FrontEnd {
     fn next_conn_id(&mut self) -> ConnId {
         let counter = self.next_connection;
         self.next_connection = self.next_connection.wrapping_add(1);
-        // A boot whose ids are used up goes on with the next boot's; milliseconds pass faster than ids.
+        // A boot whose ids are used up goes on with the next boot's; quarter seconds pass faster than these.
         let boot = self.settings.boot.0.wrapping_add(counter / CONNECTIONS_PER_BOOT);
         ConnId::new(self.settings.id, 0, boot, counter)
     }

@@ -117,7 +117,7 @@ impl FrontEnd {
         }
     }
 
-    /// The recipient has not taken it: the connection is here as before. The request goes to whom the dispatcher now says.
+    /// The recipient has not taken it: the connection is here as before, and the request is answered with 503.
     fn take_back(&mut self, now: Instant, c: ConnId, image: &[u8], e2: Epoch) {
         let Some(Frozen { route, .. }) = self.forget_frozen(c) else { return };
         let Ok(image) = Image::decode(image) else { return self.reset_route(route) };

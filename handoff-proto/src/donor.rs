@@ -37,7 +37,7 @@ pub const GRANT_VALID: Duration = Duration::from_secs(1);
 pub const HANDOFF_RETRY: Duration = Duration::from_millis(20);
 /// The longest wait between two HANDOFF.
 pub const HANDOFF_RETRY_MAX: Duration = Duration::from_millis(200);
-/// How often HANDOFF is repeated without any answer before ABORT: about half a second.
+/// How often HANDOFF is repeated without any answer before ABORT: 0.7 seconds in all.
 pub const HANDOFF_TRIES_MAX: u8 = 5;
 /// The wait before ABORT is repeated first.
 pub const ABORT_RETRY: Duration = Duration::from_millis(20);

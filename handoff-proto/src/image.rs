@@ -8,7 +8,7 @@
 //!  +----------------------+  the HTTP cursor (fixed, 32 bytes)
 //!  | cursor               |
 //!  +------+------+--------+
-//!  | kind |  len | value  |  parts of any length, in any order but that of the send queue
+//!  | kind |  len | value  |  parts of any length, in any order; ranges of one kind in theirs
 //!  +------+------+--------+
 //!  |  ... until the end   |
 //! ```

@@ -118,7 +118,7 @@ fn the_golden_image_decodes_for_ever() {
 fn an_idle_connection_s_image_is_within_its_budget() {
     for is_v6 in [false, true] {
         let len = image(connection(is_v6), &mut Store::default()).encode().len();
-        // design.md section 7: at most 384 bytes.
+        // docs/handoff.md section 5: at most 384 bytes.
         assert!(len <= 384, "{len}");
         assert!(len <= IDLE_IMAGE_BYTES_MAX);
     }
