@@ -83,6 +83,11 @@ impl Directory {
         Out { directory: self, sessions, drops }
     }
 
+    /// The sessions with all nodes, the front-end first.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = PeerIndex> + '_ {
+        [self.front_end].into_iter().chain(self.nodes.iter().map(|(_, peer, _)| *peer))
+    }
+
     /// The number of the node with this session.
     pub(crate) fn id_of(&self, peer: PeerIndex) -> Option<NodeId> {
         if peer == self.front_end {

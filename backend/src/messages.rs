@@ -187,7 +187,7 @@ impl<S: Service> BackEnd<S> {
         }
     }
 
-    fn handle_donor_event(&mut self, now: Instant, c: ConnId, event: DonorEvent) {
+    pub(crate) fn handle_donor_event(&mut self, now: Instant, c: ConnId, event: DonorEvent) {
         match event {
             DonorEvent::Nothing => {}
             DonorEvent::Stay { n, strip } => self.decide(c, n, Some(Verdict::Serve { strip })),
@@ -195,10 +195,12 @@ impl<S: Service> BackEnd<S> {
                 self.decide(c, n, Some(Verdict::Move(Destination { e2, to, g, strip })));
             }
             // Nobody here produces responses for others.
-            DonorEvent::Forward { n, .. } => self.decide(c, n, Some(Verdict::Reject(Status::BAD_GATEWAY))),
-            DonorEvent::Reject { n, status, .. } => {
+            DonorEvent::Forward { n, .. } => {
+                self.decide(c, n, Some(Verdict::Reject { status: Status::BAD_GATEWAY, retry_after_s: 0 }));
+            }
+            DonorEvent::Reject { n, status, retry_after_s } => {
                 let status = Status::new(status).unwrap_or(Status::SERVICE_UNAVAILABLE);
-                self.decide(c, n, Some(Verdict::Reject(status)));
+                self.decide(c, n, Some(Verdict::Reject { status, retry_after_s }));
             }
             DonorEvent::Unanswered { n } | DonorEvent::GrantVoid { n } => self.decide(c, n, None),
             DonorEvent::Moved { e2, to, g } => self.moved(now, c, e2, to, g),

@@ -3,7 +3,7 @@
 use baton_stack::addr::{ConnId, Flow, MacAddr};
 use baton_stack::engine::{Conn, ConnKey, EngineFull};
 use baton_stack::node::{PortId, Transmit};
-use baton_stack::tcp::Tcb;
+use baton_stack::tcp::{Tcb, ThawError};
 use baton_stack::time::Instant;
 use baton_stack::wire::Envelope;
 use handoff_proto::donor::{Donor, Standing};
@@ -129,6 +129,12 @@ impl<S: Service> BackEnd<S> {
         match taken {
             Ok(flow) => {
                 entry.recipient.install(now, attempt, donor, &mut out);
+                // An attempt of this node's own from before: that the connection comes back proves that it succeeded (R15).
+                if let Some(frozen) = self.frozen.get_mut(&attempt.c) {
+                    let event = frozen.donor.handle_route(attempt.e2);
+                    self.handle_donor_event(now, attempt.c, event);
+                }
+                let entry = &mut self.links[link];
                 entry.formers.remove(attempt.c);
                 self.stats.installed += 1;
                 let held = self.hold.take(&flow);
@@ -183,8 +189,10 @@ impl<S: Service> BackEnd<S> {
         let Image { c, tcb, cursor, plan, served, next_hop, .. } = image;
         let flow = tcb.flow;
         let (port, envelope) = self.envelope(&flow, next_hop).ok_or(RefuseReason::Limit)?;
-        let tcb =
-            Tcb::thaw(tcb, now, &self.settings.tcp, &mut self.server.store).map_err(|_| RefuseReason::Malformed)?;
+        let tcb = Tcb::thaw(tcb, now, &self.settings.tcp, &mut self.server.store).map_err(|error| match error {
+            ThawError::Impossible(_) => RefuseReason::Malformed,
+            ThawError::NoRoom(_) => RefuseReason::Limit,
+        })?;
         let mut serving = Serving::new(c, epoch, cursor, served);
         if has_plan {
             for Planned { n, strip } in plan.iter() {

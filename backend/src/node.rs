@@ -401,6 +401,12 @@ impl<S: Service> BackEnd<S> {
     fn poll_link(&mut self, now: Instant, index: usize) {
         let load = self.load();
         let link = &mut self.links[index];
+        if link.was_leased && !link.holder.is_valid(now) {
+            // What was to be said under the lease is not said under a later one (R13).
+            for peer in link.directory.sessions() {
+                self.sessions.forget_queued(peer);
+            }
+        }
         let mut out = link.directory.outbox(&mut self.sessions, &mut self.ports.drops);
         if link.holder.handle_timeout(now, &load, &mut out) == HolderEvent::Lapsed {
             self.stats.leases_lapsed += 1;

@@ -43,7 +43,12 @@ pub enum Verdict {
     /// It is served by another node, to which the connection moves.
     Move(Destination),
     /// It is answered with an error, and the connection lives on.
-    Reject(Status),
+    Reject {
+        /// The error.
+        status: Status,
+        /// Seconds for Retry-After; zero for none.
+        retry_after_s: u16,
+    },
 }
 
 /// A grant, as the connection remembers it.
@@ -279,13 +284,16 @@ impl Serving {
         let terms = Terms { epoch: self.epoch.0, keep_alive: !is_too_long, continue_due: cursor.continue_due() };
         let strip = match verdict {
             Verdict::Serve { strip } => usize::from(strip),
-            Verdict::Move(_) | Verdict::Reject(_) => 0,
+            Verdict::Move(_) | Verdict::Reject { .. } => 0,
         };
         let path = head.path.get(strip..).filter(|path| !path.is_empty()).unwrap_or(head.path);
         let request = Request::new(head, path, server.responder.unix_now_s());
         let exchange = match verdict {
-            Verdict::Reject(status) => {
-                let response = Response::text(status, status.reason()).with_header("retry-after", "1");
+            Verdict::Reject { status, retry_after_s } => {
+                let mut response = Response::text(status, status.reason());
+                if retry_after_s > 0 {
+                    response = response.with_header("retry-after", retry_after_s.to_string());
+                }
                 server.answer(&request, terms, response.into())
             }
             Verdict::Serve { .. } | Verdict::Move(_) if is_too_long => {

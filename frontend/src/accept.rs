@@ -12,7 +12,7 @@ use baton_stack::time::Instant;
 use handoff_proto::arbiter::{Nodes, RouteState};
 use handoff_proto::donor::Donor;
 use handoff_proto::message::Served;
-use handoff_proto::names::{Epoch, NodeId};
+use handoff_proto::names::{Epoch, Generation, NodeId};
 
 use crate::dispatch::{BackendIndex, Decision, RequestKey};
 use crate::handoff::FirstHandoff;
@@ -84,6 +84,7 @@ impl FrontEnd {
             c,
             flow,
             state,
+            first: None,
             place: Place::Leaving,
             port,
             client_mac: mac,
@@ -103,7 +104,7 @@ impl FrontEnd {
                 Ok(())
             }
             Err(EngineFull(..)) => {
-                self.routes.remove(route);
+                self.drop_route(route);
                 Err(DropReason::ConnectionLimit)
             }
         }
@@ -165,7 +166,7 @@ impl FrontEnd {
         conn.app.is_awake = false;
         let step = match conn.tcb.state() {
             State::Closed | State::TimeWait | State::SynReceived => Step::Wait,
-            _ => self.read_requests(key),
+            _ => self.read_requests(now, key),
         };
         if matches!(step, Step::Reset)
             && let Some(conn) = self.engine.get_mut(key)
@@ -180,7 +181,7 @@ impl FrontEnd {
     }
 
     /// Reads on until a request is to be handed over, or nothing more can be read.
-    fn read_requests(&mut self, key: ConnKey) -> Step {
+    fn read_requests(&mut self, now: Instant, key: ConnKey) -> Step {
         loop {
             let Some(conn) = self.engine.get_mut(key) else { return Step::Wait };
             let mut cursor = conn.app.cursor;
@@ -202,10 +203,10 @@ impl FrontEnd {
                 }
                 Advance::Head(head) => {
                     let n = cursor.ordinal();
-                    let board = &self.board;
+                    let (board, directory) = (&self.board, &self.directory);
                     let is_up = |backend: BackendIndex| {
                         let node = node_of(backend);
-                        board.generation(node) != handoff_proto::names::Generation::NONE
+                        board.generation(node) != Generation::NONE && !directory.is_paused(now, node)
                     };
                     let key_of_request =
                         RequestKey { host: head.host.unwrap_or_default().as_bytes(), target: head.path.as_bytes() };
@@ -284,9 +285,9 @@ impl FrontEnd {
                 now,
                 self.settings.tcp.time_wait,
             );
-            self.routes.set_time_wait(route, end);
+            self.end_route(route, end);
         } else {
-            self.routes.remove(route);
+            self.drop_route(route);
         }
     }
 

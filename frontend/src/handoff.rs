@@ -101,6 +101,13 @@ impl FrontEnd {
             }
             DonorEvent::Thaw { image, e2, reason, .. } => {
                 self.stats.count_refused(reason);
+                let key = self.routes.of_conn(c);
+                if let Some(route) = key.and_then(|key| self.routes.get_mut(key)) {
+                    if let Some(grant) = route.state.pending().filter(|grant| reason.is_some() && grant.e2 == e2) {
+                        self.directory.pause(now, grant.to);
+                    }
+                    self.arbiter.handle_refused(c, &mut route.state, e2);
+                }
                 self.take_back(now, c, &image, e2);
             }
             // The arbiter decides on the reset; it has heard the same.
@@ -133,8 +140,8 @@ impl FrontEnd {
         if let Some(entry) = self.routes.get_mut(route) {
             entry.place = Place::Here(key);
         }
-        // Refused once, it is answered: whoever refused has reasons that outlast a retry.
-        self.respond_unavailable(key);
+        // The request goes to whom the dispatcher now says; who has refused is passed over for a while.
+        self.wake(key);
     }
 
     fn thaw(

@@ -9,7 +9,7 @@ use baton_stack::time::Instant;
 use handoff_proto::arbiter::{Choice, Decision, Nodes, answer_unknown};
 use handoff_proto::codec::Reader;
 use handoff_proto::lease::BoardEvent;
-use handoff_proto::message::{Closed, DrainState, Ended, Message, Outbox, Over, RequestKey as AskedKey};
+use handoff_proto::message::{Ask, Closed, Done, DrainState, Ended, Message, Outbox, Over, RequestKey as AskedKey};
 use handoff_proto::names::{Generation, NodeId};
 
 use crate::accept::node_of;
@@ -57,6 +57,8 @@ impl FrontEnd {
             }
             Message::LeaseReq(request) => return self.board.handle_lease_req(now, from, request, &mut out),
             Message::PartAck(m) => return self.tell_donor(now, m.c, from, message),
+            // The donor that is not there any more has heard it already: its DONE was lost.
+            Message::Refused(m) if !self.frozen.contains_key(&m.c) => return answer_unknown(from, message, &mut out),
             Message::Refused(m) => return self.tell_donor(now, m.c, from, message),
             Message::Thaw(m) => return self.tell_donor(now, m.c, from, message),
             Message::AttemptGone(m) => return self.tell_donor(now, m.c, from, message),
@@ -79,20 +81,16 @@ impl FrontEnd {
         }
         let (arbiter, board, state) = (&mut self.arbiter, &self.board, &mut route.state);
         let decision = match message {
-            Message::Ask(ask) => {
-                self.stats.asks += 1;
-                let (dispatcher, stats) = (&self.dispatcher, &mut self.stats);
-                let choose = |key: &AskedKey<'_>| {
-                    let choice = choose(dispatcher, board, key);
-                    stats.count_choice(&choice, from);
-                    choice
-                };
-                arbiter.handle_ask(now, state, from, ask, board, choose, &mut out)?
-            }
+            Message::Ask(ask) => self.handle_ask(now, key, from, ask)?,
             Message::Installed(installed) => {
                 let decision = arbiter.handle_installed(state, from, installed, board, &mut out)?;
-                // The donor of the first handoff confirms on its own account.
-                let _ = self.tell_donor(now, c, from, message);
+                if self.frozen.contains_key(&c) {
+                    // The donor of the first handoff confirms on its own account.
+                    self.tell_donor(now, c, from, message)?;
+                } else if route.first == Some(installed.e2) {
+                    // It has, and its DONE was lost.
+                    out.send(from, &Done { c, e2: installed.e2 }.into());
+                }
                 decision
             }
             Message::Abort(abort) => arbiter.handle_abort(now, state, from, abort, board, &mut out)?,
@@ -109,6 +107,27 @@ impl FrontEnd {
         };
         self.decided(now, key, decision);
         Ok(())
+    }
+
+    /// An owner asks who serves a request.
+    fn handle_ask(&mut self, now: Instant, key: RouteKey, from: NodeId, ask: &Ask<'_>) -> Result<Decision, DropReason> {
+        self.stats.asks += 1;
+        let Some(route) = self.routes.get_mut(key) else { return Err(DropReason::MessageStale) };
+        // An attempt that was tried and is not confirmed, while its owner asks again: its recipient has refused.
+        let refused = route.state.pending().filter(|grant| grant.n == ask.n && grant.e2 <= ask.tried);
+        if let Some(grant) = refused {
+            self.directory.pause(now, grant.to);
+        }
+        let (board, directory) = (&self.board, &self.directory);
+        let is_up = |node| board.generation(node) != Generation::NONE && !directory.is_paused(now, node);
+        let (dispatcher, stats) = (&self.dispatcher, &mut self.stats);
+        let choose = |key: &AskedKey<'_>| {
+            let choice = choose(dispatcher, is_up, key);
+            stats.count_choice(&choice, from);
+            choice
+        };
+        let mut out = directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
+        self.arbiter.handle_ask(now, &mut route.state, from, ask, board, choose, &mut out)
     }
 
     /// A message to the donor of a first handoff.
@@ -128,6 +147,9 @@ impl FrontEnd {
             Decision::Route { epoch, .. } => {
                 let Some(route) = self.routes.get_mut(key) else { return };
                 let c = route.c;
+                if matches!(route.place, Place::Leaving) {
+                    route.first = Some(epoch);
+                }
                 route.place = Place::Away;
                 self.stats.moves += 1;
                 if let Some(frozen) = self.frozen.get_mut(&c) {
@@ -141,7 +163,7 @@ impl FrontEnd {
                 self.reset_route(key);
             }
             Decision::Closed => {
-                self.routes.remove(key);
+                self.drop_route(key);
             }
         }
     }
@@ -152,10 +174,8 @@ impl FrontEnd {
         self.stats.requests += u64::from(closed.served.requests);
         self.stats.response_bytes += closed.served.bytes;
         let Some(route) = self.routes.get(key) else { return };
-        self.forget_frozen(route.c);
-        let Some(route) = self.routes.get(key) else { return };
         if closed.ended != Ended::Active {
-            self.routes.remove(key);
+            self.drop_route(key);
             return;
         }
         let end = TimeWait::new(
@@ -166,15 +186,13 @@ impl FrontEnd {
             now,
             self.settings.tcp.time_wait,
         );
-        self.routes.set_time_wait(key, end);
+        self.end_route(key, end);
     }
 
     /// Resets a dead connection, once, with a sequence number that the client accepts, and forgets it. If the client
     /// answers with a challenge ACK, that is a segment of an unknown flow, and is answered with a reset in turn.
     pub(crate) fn reset_route(&mut self, key: RouteKey) {
-        let Some(mut route) = self.routes.remove(key) else { return };
-        self.arbiter.forget(route.c, &mut route.state);
-        self.forget_frozen(route.c);
+        let Some(route) = self.drop_route(key) else { return };
         if let Place::Here(conn) = route.place {
             self.discard(conn);
         }
@@ -207,8 +225,8 @@ impl FrontEnd {
 
     /// Repeats what the arbiter has to repeat.
     pub(crate) fn poll_arbiter(&mut self, now: Instant) {
-        while let Some(c) = self.arbiter.due(now) {
-            let Some(route) = self.routes.of_conn(c).and_then(|key| self.routes.get_mut(key)) else { return };
+        while let Some(c) = self.arbiter.pop_due(now) {
+            let Some(route) = self.routes.of_conn(c).and_then(|key| self.routes.get_mut(key)) else { continue };
             let mut out = self.directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
             self.arbiter.handle_timeout(now, c, &mut route.state, &mut out);
         }
@@ -253,9 +271,8 @@ impl FrontEnd {
 }
 
 /// What the dispatcher says to an owner that asks.
-fn choose(dispatcher: &Dispatcher, nodes: &impl Nodes, key: &AskedKey<'_>) -> Choice {
-    let is_up = |backend| nodes.generation(node_of(backend)) != Generation::NONE;
-    match dispatcher.decide(RequestKey { host: key.host, target: key.target }, is_up) {
+fn choose(dispatcher: &Dispatcher, is_up: impl Fn(NodeId) -> bool, key: &AskedKey<'_>) -> Choice {
+    match dispatcher.decide(RequestKey { host: key.host, target: key.target }, |backend| is_up(node_of(backend))) {
         Dispatched::Serve { backend, strip } => Choice::Serve { node: node_of(backend), strip },
         Dispatched::Unavailable => Choice::Reject { status: 503, retry_after_s: 1 },
         Dispatched::NoRoute => Choice::Reject { status: 404, retry_after_s: 0 },

@@ -16,8 +16,8 @@ use baton_stack::drop::{DropCounters, DropReason};
 use baton_stack::engine::{ConnKey, Engine};
 use baton_stack::node::{Frame, Node, PortId, Transmit, Verdict};
 use baton_stack::ports::{Input, Ports};
-use baton_stack::tcp::{Flags, Segment, TimeWaitAction, reset_for};
-use baton_stack::time::{Instant, earliest};
+use baton_stack::tcp::{Flags, Segment, TimeWait, TimeWaitAction, reset_for};
+use baton_stack::time::{Duration, Instant, earliest};
 use baton_stack::wire::{Envelope, IpLayers};
 use handoff_proto::arbiter::Arbiter;
 use handoff_proto::due::DueList;
@@ -29,7 +29,7 @@ use handoff_proto::session::{Identity, PeerIndex, Role, Sessions};
 use crate::accept::Accepted;
 use crate::dispatch::Dispatcher;
 use crate::handoff::Frozen;
-use crate::routes::{Place, RouteKey, Routes};
+use crate::routes::{Place, Route, RouteKey, Routes};
 use crate::settings::Settings;
 use crate::stats::{Command, Reply, Stats};
 use crate::store::Store;
@@ -42,6 +42,8 @@ const DATAGRAMS_PER_POLL: usize = 64;
 const REPLIES_MAX: usize = 1_024;
 /// The longest segment without payload.
 const BARE_SEGMENT_MAX: usize = 60;
+/// How long a back-end that has refused a connection is given no other: it has reasons that outlast a retry.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(250);
 /// Ethernet addresses of back-ends that are remembered at the most.
 const MACS_MAX: usize = 4_096;
 /// IP and UDP headers in front of a datagram.
@@ -83,6 +85,8 @@ pub struct FrontEnd {
 #[derive(Debug)]
 pub(crate) struct Directory {
     nodes: Vec<(PeerIndex, IpAddr)>,
+    /// Until when nodes are asked for nothing new, because they have refused a connection.
+    paused_until: Vec<Instant>,
     /// Where sealed messages came from: a client's packet that comes from there was given back by a back-end.
     macs: HashSet<MacAddr, RandomState>,
 }
@@ -93,6 +97,20 @@ impl Directory {
         if self.macs.len() < MACS_MAX {
             self.macs.insert(mac);
         }
+    }
+
+    /// A node has refused a connection: it is left in peace for [`REFUSAL_PAUSE`].
+    pub(crate) fn pause(&mut self, now: Instant, node: NodeId) {
+        let place = usize::from(node.0).checked_sub(1).and_then(|at| self.paused_until.get_mut(at));
+        if let Some(until) = place {
+            *until = now + REFUSAL_PAUSE;
+        }
+    }
+
+    /// Whether a node has refused a connection a moment ago.
+    pub(crate) fn is_paused(&self, now: Instant, node: NodeId) -> bool {
+        let place = usize::from(node.0).checked_sub(1).and_then(|at| self.paused_until.get(at));
+        place.is_some_and(|until| now < *until)
     }
 
     pub(crate) fn session_of(&self, node: NodeId) -> Option<PeerIndex> {
@@ -179,7 +197,11 @@ impl FrontEnd {
         Self {
             ports: Ports::new(settings.interfaces.clone(), &vips, now),
             sessions,
-            directory: Directory { nodes, macs: HashSet::with_hasher(RandomState::with_seeds(d, c, b, a)) },
+            directory: Directory {
+                paused_until: vec![Instant::ZERO; settings.backends.len()],
+                nodes,
+                macs: HashSet::with_hasher(RandomState::with_seeds(d, c, b, a)),
+            },
             board,
             arbiter: Arbiter::new(),
             routes: Routes::new(settings.connections_max, [a, b, c, d]),
@@ -256,16 +278,16 @@ impl FrontEnd {
         let Place::TimeWait(end) = &mut route.place else { return Err(DropReason::UnexpectedSegment) };
         let before = end.until();
         let action = end.handle_segment(now, segment);
+        let answer = end.acknowledgment(now);
+        self.routes.prolonged(key, before);
         match action {
             TimeWaitAction::Acknowledge => {
-                let answer = end.acknowledgment(now);
-                self.routes.prolonged(key, before);
                 self.reply(Bare { flow, port, mac, segment: answer });
                 Ok(())
             }
             TimeWaitAction::Reopen { isn_floor, tsval_floor } => {
                 let (port, mac) = self.client_hop(now, &flow, from)?;
-                self.routes.remove(key);
+                self.drop_route(key);
                 self.accept(now, port, mac, flow, segment, Some((isn_floor, tsval_floor)))
             }
             TimeWaitAction::Ignore => Err(DropReason::UnexpectedSegment),
@@ -301,6 +323,23 @@ impl FrontEnd {
             self.reply(Bare { flow, port, mac, segment: reset });
         }
         Err(DropReason::UnknownFlow)
+    }
+
+    /// Takes a route out, with what the arbiter had planned for its connection and what its donor has kept.
+    pub(crate) fn drop_route(&mut self, key: RouteKey) -> Option<Route> {
+        let mut route = self.routes.remove(key)?;
+        self.arbiter.forget(route.c, &mut route.state);
+        self.forget_frozen(route.c);
+        Some(route)
+    }
+
+    /// The connection of a route has ended, and its end is remembered; nothing is planned for it any more.
+    pub(crate) fn end_route(&mut self, key: RouteKey, end: TimeWait) {
+        let Some(route) = self.routes.get_mut(key) else { return };
+        let c = route.c;
+        self.arbiter.forget(c, &mut route.state);
+        self.forget_frozen(c);
+        self.routes.set_time_wait(key, end);
     }
 
     /// The way back to a client whose packet came `from` there: the same way, unless a back-end gave it back.

@@ -10,6 +10,7 @@ use baton_stack::node::PortId;
 use baton_stack::tcp::{Flags, SeqNum, TimeWait};
 use baton_stack::time::Instant;
 use handoff_proto::arbiter::RouteState;
+use handoff_proto::names::Epoch;
 use slab::Slab;
 
 /// A route in its table.
@@ -23,6 +24,8 @@ pub(crate) struct Route {
     pub(crate) flow: Flow,
     /// Who owns it.
     pub(crate) state: RouteState,
+    /// The epoch of the handoff that took it away from the front-end, once that is known.
+    pub(crate) first: Option<Epoch>,
     pub(crate) place: Place,
     /// Where the client's packets come from, and answers go to.
     pub(crate) port: PortId,
@@ -157,8 +160,10 @@ impl Routes {
 
     /// Forgets the connections that ended long enough ago.
     pub(crate) fn expire(&mut self, now: Instant) {
-        while let Some(&(_, key)) = self.time_waits.first().filter(|(at, _)| *at <= now) {
-            self.remove(key);
+        while self.time_waits.first().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, key)) = self.time_waits.pop_first() {
+                self.remove(key);
+            }
         }
     }
 

@@ -14,12 +14,11 @@
 //! There is at most one attempt at a time: an owner that asks again under `tried` above it, or about a later request,
 //! can never use it any more.
 
-use std::collections::BTreeSet;
-
 use baton_stack::addr::ConnId;
 use baton_stack::drop::DropReason;
 use baton_stack::time::{Duration, Instant};
 
+use crate::due::DueList;
 use crate::message::{
     Abort, Ask, AttemptGone, Closed, ClosedAck, Done, Forward, Grant, Installed, Message, Outbox, Over, Refused,
     Reject, RequestKey, Revoke, Revoked, Routed, Settle, SettleClaim, Settled, Stay, Thaw,
@@ -219,14 +218,14 @@ impl RouteState {
 /// The deadlines of all attempts that are being settled. Each call takes the connection's own [`RouteState`].
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Arbiter {
-    due: BTreeSet<(Instant, ConnId)>,
+    due: DueList,
 }
 
 impl Arbiter {
     /// With nothing to do.
     #[must_use]
     pub const fn new() -> Self {
-        Self { due: BTreeSet::new() }
+        Self { due: DueList::new() }
     }
 
     /// A grant for the front-end's own first handoff. `tried` is its donor's. `None` if the recipient is down, the front-end is
@@ -485,15 +484,19 @@ impl Arbiter {
         })
     }
 
+    /// The recipient of the front-end's own attempt has refused it: the owner has the connection as before.
+    pub fn handle_refused(&mut self, c: ConnId, route: &mut RouteState, e2: Epoch) {
+        self.with_timer(c, route, |route| route.burn(e2));
+    }
+
     /// Forgets what is planned for a connection whose route the front-end drops for reasons of its own.
     pub fn forget(&mut self, c: ConnId, route: &mut RouteState) {
         self.with_timer(c, route, |route| route.pending = None);
     }
 
-    /// The next connection for which something is due: the caller finds its route and calls [`Self::handle_timeout`].
-    #[must_use]
-    pub fn due(&self, now: Instant) -> Option<ConnId> {
-        self.due.first().filter(|(at, _)| *at <= now).map(|(_, c)| *c)
+    /// Takes the next connection for which something is due: the caller finds its route and calls [`Self::handle_timeout`].
+    pub fn pop_due(&mut self, now: Instant) -> Option<ConnId> {
+        self.due.pop(now)
     }
 
     /// Repeats what is due for this connection.
@@ -509,22 +512,13 @@ impl Arbiter {
     /// When something is due next.
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
+        self.due.poll_at()
     }
 
     /// Runs `change`, then moves the connection's deadline to where the route now has it.
     fn with_timer<T>(&mut self, c: ConnId, route: &mut RouteState, change: impl FnOnce(&mut RouteState) -> T) -> T {
-        let before = route.poll_at();
         let result = change(route);
-        let after = route.poll_at();
-        if before != after {
-            if let Some(at) = before {
-                self.due.remove(&(at, c));
-            }
-            if let Some(at) = after {
-                self.due.insert((at, c));
-            }
-        }
+        self.due.set(c, route.poll_at());
         result
     }
 }

@@ -246,6 +246,13 @@ impl Sessions {
         Ok(())
     }
 
+    /// Drops what waits for a peer and has not been written.
+    pub fn forget_queued(&mut self, peer: PeerIndex) {
+        if let Some(entry) = self.peers.get_mut(peer.0) {
+            entry.forget_queued();
+        }
+    }
+
     /// The next datagram that may be written; asked again until `None` (or until nothing can be sent). Peers take turns.
     pub fn next_transmit(&mut self, now: Instant) -> Option<Outgoing> {
         while let Some((at, index)) = self.due.first().copied().filter(|(at, _)| *at <= now) {

@@ -15,7 +15,6 @@ use baton_host::{AdminSource, Control, Metrics, Program, Start, Unavailable};
 use handoff_proto::names::Boot;
 use handoff_proto::seal::ClusterSecret;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// `baton-backend`.
 #[derive(Clone, Copy, Debug)]
@@ -50,11 +49,11 @@ impl Program for BackendProgram {
     }
 
     fn node(start: &Start<'_, BackendConfig>) -> anyhow::Result<BackEnd<Composed>> {
-        let Start { config, config_path, secret, macs, boot, seed } = *start;
+        let Start { config, config_path, secret, macs, boot, seed, unix_at_origin_s } = *start;
         let (given, ports) = (macs.len(), config.common.ports.len());
         ensure!(given == ports, "{given} Ethernet addresses for {ports} ports");
         let secret = cluster_secret(secret.bytes())?;
-        let life = Life { boot: Boot(boot), seed, secret, macs, unix_at_origin_s: unix_now_s() };
+        let life = Life { boot: Boot(boot), seed, secret, macs, unix_at_origin_s };
         Ok(BackEnd::new(Settings::new(config, life), service(config, config_path)?))
     }
 
@@ -75,11 +74,6 @@ fn service(config: &BackendConfig, config_path: &Path) -> anyhow::Result<Compose
         let root = config.serve.root.as_deref().unwrap_or(directory);
         format!("cannot serve files below serve.root, {}", directory.join(root).display())
     })
-}
-
-/// The wall clock, for dates in responses. The shell's clock starts within moments of this.
-fn unix_now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// What the admin listener of a back-end answers.

@@ -20,6 +20,9 @@ use crate::seal::{CHALLENGE_BYTES, ClusterSecret, HelloKey, KeyEnd, Opener, Seal
 /// Two clocks that drift apart by less than this many millionths do not make messages look old.
 const DRIFT_PPM: u64 = 500;
 
+/// How long the allowance for drift grows before it counts as a fact.
+const DRIFT_PERIOD: Duration = Duration::from_secs(10);
+
 /// Another node.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -132,6 +135,10 @@ impl Peer {
     pub(super) fn push(&mut self, message: &[u8]) -> Result<(), DropReason> {
         let limit = if self.session.is_some() { QUEUE_BYTES_MAX } else { QUEUE_BYTES_BEFORE_SESSION_MAX };
         self.queue.push(message, limit)
+    }
+
+    pub(super) fn forget_queued(&mut self) {
+        self.queue = Queue::default();
     }
 
     /// A deadline has passed.
@@ -398,6 +405,11 @@ impl AgeCheck {
         }
         let elapsed = u64::try_from(now.since(self.since).as_micros()).unwrap_or(u64::MAX);
         let drift = Duration::from_micros(elapsed / 1_000 * DRIFT_PPM / 1_000);
+        // The allowance moves into the reference now and then; a datagram that was as fast as ever takes it back.
+        if now.since(self.since) >= DRIFT_PERIOD {
+            self.least = self.least.wrapping_add(u32::try_from(drift.as_millis()).unwrap_or(0));
+            self.since = now;
+        }
         Duration::from_millis(u64::from(behind)) <= MESSAGE_LIFE + drift
     }
 }

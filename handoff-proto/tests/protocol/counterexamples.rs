@@ -552,7 +552,7 @@ fn the_arbiter_repeats_what_it_asks() {
     let _ = front.abort(A, &grant);
     let mut times = vec![];
     for ms in 0..1_000 {
-        while front.arbiter.due(at(ms)).is_some() {
+        while front.arbiter.pop_due(at(ms)).is_some() {
             let mut out = Mail::default();
             front.arbiter.handle_timeout(at(ms), C, &mut front.route, &mut out);
             assert_eq!(out.names(), [(2, "Revoke")]);

@@ -83,7 +83,7 @@ impl Front {
                 }
             }
         }
-        while let Some(c) = self.arbiter.due(now) {
+        while let Some(c) = self.arbiter.pop_due(now) {
             let conn = self.conns.get_mut(&c).expect("a deadline belongs to a route");
             self.arbiter.handle_timeout(now, c, &mut conn.route, out);
         }

@@ -86,8 +86,8 @@ table! {
         "gateway" => gateway: Option<IpAddr>, text("an IP address");
         /// The VLAN that every frame carries; 0 means untagged.
         "vlan" => vlan: u16 = 0, int(0, 4_094, "");
-        /// The longest IP packet.
-        "mtu" => mtu: u16 = 1_500, int(576, 1_500, "bytes");
+        /// The longest IP packet. Messages between nodes need 1,280 bytes, as IPv6 does.
+        "mtu" => mtu: u16 = 1_500, int(1_280, 1_500, "bytes");
     }
 }
 

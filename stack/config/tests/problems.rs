@@ -64,16 +64,16 @@ fn single_values() {
             "t.toml:2:8: node.name: \"-n1\" is not a name: 1 to 63 letters, digits, '-', '_' or '.', the first a letter or digit",
         ),
         (with("\"cluster.key\"", "\"\""), "t.toml:4:15: cluster.secret_file: \"\" is not a path"),
-        (add("mtu = 575"), "t.toml:7:7: port[0].mtu: 575 is out of range: from 576 to 1500 bytes"),
-        (add("mtu = 1501"), "t.toml:7:7: port[0].mtu: 1501 is out of range: from 576 to 1500 bytes"),
-        (add("mtu = -1"), "t.toml:7:7: port[0].mtu: -1 is out of range: from 576 to 1500 bytes"),
+        (add("mtu = 1279"), "t.toml:7:7: port[0].mtu: 1279 is out of range: from 1280 to 1500 bytes"),
+        (add("mtu = 1501"), "t.toml:7:7: port[0].mtu: 1501 is out of range: from 1280 to 1500 bytes"),
+        (add("mtu = -1"), "t.toml:7:7: port[0].mtu: -1 is out of range: from 1280 to 1500 bytes"),
         (
             add("mtu = 999999999999999999999999999999999999999999"),
-            "t.toml:7:7: port[0].mtu: 999999999999999999999999999999999999999999 is out of range: from 576 to 1500 bytes",
+            "t.toml:7:7: port[0].mtu: 999999999999999999999999999999999999999999 is out of range: from 1280 to 1500 bytes",
         ),
         (
             add("mtu = 1500.0"),
-            "t.toml:7:7: port[0].mtu: is a floating-point number; it must be a whole number, from 576 to 1500 bytes",
+            "t.toml:7:7: port[0].mtu: is a floating-point number; it must be a whole number, from 1280 to 1500 bytes",
         ),
         (add("vlan = 4095"), "t.toml:7:8: port[0].vlan: 4095 is out of range: from 0 to 4094"),
         (add("gateway = \"10.77.0\""), "t.toml:7:11: port[0].gateway: \"10.77.0\" is not an IP address"),
@@ -222,7 +222,7 @@ fn the_last_value_before_each_combination_is_refused_is_accepted() {
         (format!("{GOOD}[tcp]\nin_flight_bytes_max = 966656"), "a full image"),
         (with("10.77.0.10/24", "10.77.0.0/31"), "a network of two"),
         (with("10.77.0.10/24", "10.77.0.10/32"), "a network of one"),
-        (format!("{GOOD}mtu = 576"), "least mtu"),
+        (format!("{GOOD}mtu = 1280"), "least mtu"),
         (format!("{GOOD}vlan = 4094"), "last vlan"),
     ] {
         assert!(parse::<Plain>("t.toml", &text).is_ok(), "{what}: {}", refused(&text));

@@ -1,15 +1,21 @@
 //! The shell's clock.
 
+use std::time::Duration;
+
 use baton_stack::time::Instant;
 
-/// The monotonic clock that a node sees, in microseconds since [`Clock::start`]. Read without a system call.
+/// What the clock of a node shows when it starts: a connection that comes from an older node has things that happened before, and their
+/// times must not be cut off at zero.
+pub const CLOCK_BASE: Duration = Duration::from_secs(86_400);
+
+/// The monotonic clock that a node sees, in microseconds since [`CLOCK_BASE`] before [`Clock::start`]. Read without a system call.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: std::time::Instant,
 }
 
 impl Clock {
-    /// A clock that begins at zero now.
+    /// A clock that shows [`CLOCK_BASE`] now.
     #[must_use]
     pub fn start() -> Self {
         Self { origin: std::time::Instant::now() }
@@ -18,7 +24,8 @@ impl Clock {
     /// What time it is.
     #[must_use]
     pub fn now(&self) -> Instant {
-        Instant::from_micros(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+        let micros = (CLOCK_BASE + self.origin.elapsed()).as_micros();
+        Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 }
 

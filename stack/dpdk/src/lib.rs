@@ -35,7 +35,7 @@ mod stats;
 mod transmit;
 
 pub use capabilities::{Capabilities, Capability, Lack, Link};
-pub use clock::Clock;
+pub use clock::{CLOCK_BASE, Clock};
 pub use control::{COMMANDS_PER_TURN_MAX, CONTROL_QUEUE_MAX, ControlError, ControlHandle, ControlInbox, Stop, control};
 pub use eal::{Eal, EalError, RegisteredThread, pin_to_core};
 pub use idle::Idle;

@@ -89,6 +89,8 @@ pub struct Start<'a, C> {
     pub boot: u32,
     /// Where the node's random numbers begin.
     pub seed: [u8; 32],
+    /// The time in seconds since 1970 at which the node's clock shows zero.
+    pub unix_at_origin_s: u64,
 }
 
 /// What ends a program before its time, by exit code.

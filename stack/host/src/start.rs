@@ -9,9 +9,11 @@ use crate::shell::{Control, Shell};
 use crate::signals::SignalWatch;
 use crate::source::{Identity, WholeSource};
 use anyhow::Context;
+use baton_dpdk::CLOCK_BASE;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tracing::info;
 
 /// Runs the node of the configuration in `path` in shell `S` until it is told to stop. `arguments` are EAL's from the command line.
@@ -35,7 +37,15 @@ where
     let macs = shell.macs();
     let boot = boot::take().map_err(failed)?;
     let seed = files::random_seed().map_err(failed)?;
-    let start = Start { config: &config, config_path: path, secret: &secret, macs: &macs, boot, seed };
+    let start = Start {
+        config: &config,
+        config_path: path,
+        secret: &secret,
+        macs: &macs,
+        boot,
+        seed,
+        unix_at_origin_s: unix_at_origin_s(),
+    };
     let node = P::node(&start).context("cannot build the node").map_err(Failure::Failed)?;
     // The node has what it needs of it; the copy here is wiped.
     drop(secret);
@@ -65,6 +75,12 @@ where
     ended?;
     info!("stopped");
     Ok(())
+}
+
+/// The clock of the poll loop starts within moments of this.
+fn unix_at_origin_s() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(CLOCK_BASE).as_secs()
 }
 
 fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
