@@ -36,6 +36,8 @@ reasons! {
     NotOurs = "not_ours",
     /// An IP fragment: not reassembled (docs/architecture.md).
     IpFragment = "ip_fragment",
+    /// IPv6 extension headers above the limit, or one that says to discard the packet.
+    ExtensionHeader = "extension_header",
     /// The hop limit ran out while forwarding between nodes.
     HopLimit = "hop_limit",
     /// No connection, no route and no listener for this TCP segment.
@@ -74,6 +76,8 @@ reasons! {
     Icmp = "icmp",
     /// An ARP packet that is not a well-formed request or reply for us.
     Arp = "arp",
+    /// A neighbour discovery message that is not valid (RFC 4861 section 7.1), or is one between routers and hosts.
+    Ndp = "ndp",
     /// A cluster message from an address that is no configured node.
     MessageUnknownPeer = "message_unknown_peer",
     /// A cluster message whose seal does not open.

@@ -1,7 +1,7 @@
 //! Baton's TCP/IP core: functions of (state, now, frame in) to (frames out, events).
 //!
 //! What this crate does: the plain-data [`tcp::Tcb`], its input, output, timers, congestion control,
-//! freeze and thaw; addresses and frames; neighbours (ARP); ICMP; the flow table and the timer wheel.
+//! freeze and thaw; addresses and frames; neighbours (ARP, NDP); ICMP; the flow table and the timer wheel.
 //!
 //! What it does not do: no clock, no sockets, no threads, no logging, no DPDK. Time and randomness are
 //! handed in; bytes are written straight into a buffer that the caller supplies.
@@ -18,8 +18,10 @@ pub mod addr;
 pub mod checksum;
 pub mod drop;
 pub mod engine;
+pub mod extension;
 pub mod flow_table;
 pub mod icmp;
+pub mod ndp;
 pub mod neighbor;
 pub mod node;
 pub mod ports;

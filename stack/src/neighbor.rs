@@ -1,4 +1,5 @@
-//! Neighbours on a port's link: which Ethernet address answers for which IP address (ARP, RFC 826).
+//! Neighbours on a port's link: which Ethernet address answers for which IP address (ARP, RFC 826; for IPv6 neighbour
+//! discovery, RFC 4861).
 //!
 //! A node asks only as itself, never as a VIP: a back-end that asked as the VIP would steal it from the front-end.
 //! Only what was asked for, or comes with a request addressed to us, is learned; a client's SYN makes no entry.
@@ -7,15 +8,17 @@ use alloc::vec::Vec;
 
 use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetProtocol};
 
-use crate::addr::{IpAddr, Ipv4Addr, MacAddr};
+use crate::addr::{IpAddr, Ipv4Addr, Ipv6Addr, MacAddr};
 use crate::drop::DropReason;
+use crate::ndp::{self, ALL_NODES, Ndp, multicast_mac, solicited_node};
 use crate::node::{PortId, Transmit};
 use crate::time::{Duration, Instant, earliest};
-use crate::wire::write_ethernet;
+use crate::wire::{Envelope, write_ethernet};
 
-/// Time between two requests for the same address (RFC 1122 section 2.3.2.1: at most one a second).
+/// Time between two requests for the same address (RFC 1122 section 2.3.2.1: at most one a second; RFC 4861 section 10: one
+/// second).
 const REQUEST_INTERVAL: Duration = Duration::from_secs(1);
-/// Requests without an answer before a neighbour is given up.
+/// Requests without an answer before a neighbour is given up (RFC 4861 section 10: three).
 const REQUESTS_MAX: u8 = 3;
 /// How long an answer is believed before it is asked for again (the old one is used meanwhile).
 const REACHABLE: Duration = Duration::from_secs(60);
@@ -23,11 +26,15 @@ const REACHABLE: Duration = Duration::from_secs(60);
 const UNUSED_MAX: Duration = Duration::from_secs(300);
 /// Neighbours kept at the most.
 pub const NEIGHBORS_MAX: usize = 1024;
-/// How often a VIP is announced at start, a request interval apart (RFC 5227 section 2.3 asks for two).
+/// Neighbours kept at the most when one is to be added because it asked for us: a network of 2^64 addresses must not be able
+/// to fill the table with names of its own making (RFC 6583).
+pub const NEIGHBORS_HEARD_MAX: usize = NEIGHBORS_MAX / 2;
+/// How often a VIP is announced at start, a request interval apart (RFC 5227 section 2.3 asks for two; RFC 4861 section 7.2.6
+/// allows three).
 const ANNOUNCEMENTS: u8 = 2;
 const ARP_LEN: usize = 28;
 
-/// A port as the IP layer sees it.
+/// A port as the IP layer sees it, in one family: a port with an address of each family is two interfaces.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Interface {
     /// The port.
@@ -47,7 +54,13 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// Whether `addr` is a direct neighbour.
+    /// Whether `addr` is of this interface's family.
+    #[must_use]
+    pub const fn is_family_of(&self, addr: IpAddr) -> bool {
+        self.addr.is_ipv4() == addr.is_ipv4()
+    }
+
+    /// Whether `addr` is a direct neighbour. A link-local address always is (RFC 4861 section 5.1).
     #[must_use]
     pub fn is_on_link(&self, addr: IpAddr) -> bool {
         match (self.addr, addr) {
@@ -57,7 +70,7 @@ impl Interface {
             }
             (IpAddr::V6(own), IpAddr::V6(addr)) => {
                 let differing = (own.to_bits() ^ addr.to_bits()).leading_zeros();
-                differing >= u32::from(self.prefix_len)
+                differing >= u32::from(self.prefix_len) || addr.is_unicast_link_local()
             }
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
         }
@@ -66,7 +79,7 @@ impl Interface {
     /// The neighbour through which `addr` is reached, if there is one.
     #[must_use]
     pub fn next_hop(&self, addr: IpAddr) -> Option<IpAddr> {
-        if self.is_on_link(addr) { Some(addr) } else { self.gateway }
+        if self.is_on_link(addr) { Some(addr) } else { self.gateway.filter(|_| self.is_family_of(addr)) }
     }
 }
 
@@ -84,7 +97,7 @@ struct Neighbor {
 
 #[derive(Clone, Debug)]
 struct Announcement {
-    addr: Ipv4Addr,
+    addr: IpAddr,
     left: u8,
     at: Instant,
 }
@@ -101,16 +114,12 @@ pub struct Neighbors {
 }
 
 impl Neighbors {
-    /// Nobody known yet. ARP requests for `vips` are answered too, and they are announced at `now`.
+    /// Nobody known yet. Who asks for one of `vips` is answered too, and they are announced at `now`; those of the other family
+    /// are left to another interface.
     #[must_use]
-    pub fn new(interface: Interface, vips: Vec<IpAddr>, now: Instant) -> Self {
-        let announcements = vips
-            .iter()
-            .filter_map(|vip| match vip {
-                IpAddr::V4(addr) => Some(Announcement { addr: *addr, left: ANNOUNCEMENTS, at: now }),
-                IpAddr::V6(_) => None,
-            })
-            .collect();
+    pub fn new(interface: Interface, mut vips: Vec<IpAddr>, now: Instant) -> Self {
+        vips.retain(|&vip| interface.is_family_of(vip));
+        let announcements = vips.iter().map(|&addr| Announcement { addr, left: ANNOUNCEMENTS, at: now }).collect();
         Self { interface, vips, table: Vec::new(), announcements }
     }
 
@@ -124,6 +133,16 @@ impl Neighbors {
     #[must_use]
     pub fn answers_for(&self, addr: IpAddr) -> bool {
         addr == self.interface.addr || self.vips.contains(&addr)
+    }
+
+    /// Whether a packet to the group `dst` in a frame to `mac` is for us: from those who ask for our addresses, or for all nodes.
+    #[must_use]
+    pub fn listens_to(&self, mac: MacAddr, dst: IpAddr) -> bool {
+        let IpAddr::V6(group) = dst else { return false };
+        let is_asked = |addr: &IpAddr| matches!(addr, IpAddr::V6(addr) if solicited_node(*addr) == group);
+        mac == multicast_mac(group)
+            && (self.vips.iter().chain([&self.interface.addr]).any(is_asked)
+                || (group == ALL_NODES && self.interface.addr.is_ipv6()))
     }
 
     /// The Ethernet address of the next hop towards `dst`. When it is not known it is asked for in the next
@@ -191,29 +210,63 @@ impl Neighbors {
         }
     }
 
+    /// Handles a neighbour discovery message from `source`, at `src_mac` on this link: as [`Neighbors::handle_arp`].
+    ///
+    /// # Errors
+    /// Why it was dropped.
+    pub fn handle_ndp<T: Transmit>(
+        &mut self,
+        now: Instant,
+        message: Ndp,
+        (source, src_mac): (Ipv6Addr, MacAddr),
+        tx: &mut T,
+    ) -> Result<(), DropReason> {
+        match message {
+            Ndp::Solicitation { target, mac } => {
+                if !self.answers_for(IpAddr::V6(target)) {
+                    return Err(DropReason::NotOurs);
+                }
+                // Neighbours ask from any address they have, link-local ones included; who only looks whether the address is
+                // taken has none, and all are told (RFC 4861 section 7.2.4).
+                let (to, to_mac) = if source.is_unspecified() {
+                    (ALL_NODES, multicast_mac(ALL_NODES))
+                } else {
+                    if let Some(mac) = mac {
+                        self.learn(IpAddr::V6(source), mac, now, true);
+                    }
+                    (source, mac.unwrap_or(src_mac))
+                };
+                if self.advertise(target, target, (to, to_mac), tx) { Ok(()) } else { Err(DropReason::TransmitFull) }
+            }
+            // RFC 4861 section 7.2.5: it corrects what we know, and only if it says so; it adds nothing.
+            Ndp::Advertisement { target, overrides, mac, .. } => {
+                if let Ok(at) = self.position(IpAddr::V6(target)) {
+                    let known = self.table[at].mac;
+                    match mac.or(known) {
+                        Some(mac) if overrides || known.is_none_or(|known| known == mac) => {
+                            self.learn(IpAddr::V6(target), mac, now, false);
+                        }
+                        _ => {}
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// Sends the requests and announcements that are due.
     pub fn poll<T: Transmit>(&mut self, now: Instant, tx: &mut T) {
         self.table.retain(|n| now.since(n.used) < UNUSED_MAX && (n.requests < REQUESTS_MAX || now < n.ask_at));
         for at in 0..self.table.len() {
-            let Neighbor { addr: IpAddr::V4(addr), ask_at, mac, .. } = self.table[at] else { continue };
-            if now < ask_at {
-                continue;
-            }
-            let IpAddr::V4(own) = self.interface.addr else { continue };
-            let request = self.arp(ArpOperation::Request, own, MacAddr::default(), addr);
-            // A neighbour that we know is asked alone, so that nobody else is troubled (RFC 1122 section 2.3.2.1).
-            if self.send(&request, mac.unwrap_or(MacAddr::BROADCAST), tx) {
+            let Neighbor { addr, ask_at, mac, .. } = self.table[at];
+            if now >= ask_at && self.ask(addr, mac, tx) {
                 self.table[at].requests += 1;
                 self.table[at].ask_at = now + REQUEST_INTERVAL;
             }
         }
         for at in 0..self.announcements.len() {
             let Announcement { addr, at: due, .. } = self.announcements[at];
-            if now < due {
-                continue;
-            }
-            let announcement = self.arp(ArpOperation::Request, addr, MacAddr::default(), addr);
-            if self.send(&announcement, MacAddr::BROADCAST, tx) {
+            if now >= due && self.announce(addr, tx) {
                 self.announcements[at].left -= 1;
                 self.announcements[at].at = now + REQUEST_INTERVAL;
             }
@@ -240,12 +293,55 @@ impl Neighbors {
                 neighbor.requests = 0;
                 neighbor.ask_at = now + REACHABLE;
             }
-            Err(at) if add && self.table.len() < NEIGHBORS_MAX && self.interface.is_on_link(addr) => {
+            Err(at) if add && self.table.len() < NEIGHBORS_HEARD_MAX && self.interface.is_on_link(addr) => {
                 self.table
                     .insert(at, Neighbor { addr, mac: Some(mac), requests: 0, ask_at: now + REACHABLE, used: now });
             }
             Err(_) => {}
         }
+    }
+
+    /// Asks for a neighbour, as ourselves. One that we know is asked alone, so that nobody else is troubled (RFC 1122 section
+    /// 2.3.2.1; RFC 4861 section 7.3.3).
+    fn ask<T: Transmit>(&self, addr: IpAddr, known: Option<MacAddr>, tx: &mut T) -> bool {
+        match (self.interface.addr, addr) {
+            (IpAddr::V4(own), IpAddr::V4(addr)) => {
+                let request = self.arp(ArpOperation::Request, own, MacAddr::default(), addr);
+                self.send(&request, known.unwrap_or(MacAddr::BROADCAST), tx)
+            }
+            (IpAddr::V6(own), IpAddr::V6(target)) => {
+                let group = solicited_node(target);
+                let to = known.map_or((group, multicast_mac(group)), |mac| (target, mac));
+                self.send_ndp(Ndp::Solicitation { target, mac: Some(self.interface.mac) }, own, to, tx)
+            }
+            // The table has neighbours of our family only.
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => true,
+        }
+    }
+
+    /// Tells everybody on the link that a VIP is here.
+    fn announce<T: Transmit>(&self, vip: IpAddr, tx: &mut T) -> bool {
+        match (vip, self.interface.addr) {
+            (IpAddr::V4(vip), _) => {
+                let announcement = self.arp(ArpOperation::Request, vip, MacAddr::default(), vip);
+                self.send(&announcement, MacAddr::BROADCAST, tx)
+            }
+            (IpAddr::V6(vip), IpAddr::V6(own)) => self.advertise(vip, own, (ALL_NODES, multicast_mac(ALL_NODES)), tx),
+            // A VIP of the other family is not ours to announce.
+            (IpAddr::V6(_), IpAddr::V4(_)) => true,
+        }
+    }
+
+    /// Says that `target` is here. To all nodes it is not an answer, whoever may have asked; it replaces what they know.
+    fn advertise<T: Transmit>(&self, target: Ipv6Addr, source: Ipv6Addr, to: (Ipv6Addr, MacAddr), tx: &mut T) -> bool {
+        let (solicited, mac) = (to.0 != ALL_NODES, Some(self.interface.mac));
+        self.send_ndp(Ndp::Advertisement { target, solicited, overrides: true, mac }, source, to, tx)
+    }
+
+    fn send_ndp<T: Transmit>(&self, message: Ndp, src: Ipv6Addr, to: (Ipv6Addr, MacAddr), tx: &mut T) -> bool {
+        let Interface { port, mac, vlan, .. } = self.interface;
+        let envelope = Envelope { src_mac: mac, dst_mac: to.1, vlan, src: IpAddr::V6(src), dst: IpAddr::V6(to.0) };
+        tx.transmit(port, ndp::FRAME_LEN, |frame| message.emit(&envelope, frame))
     }
 
     fn arp(&self, operation: ArpOperation, source: Ipv4Addr, target_mac: MacAddr, target: Ipv4Addr) -> ArpRepr {
@@ -268,143 +364,4 @@ impl Neighbors {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::{self, Packet};
-    use alloc::vec;
-
-    const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
-    const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
-    const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-    const PEER_MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
-
-    #[derive(Default)]
-    struct Sent(Vec<Vec<u8>>);
-
-    impl Transmit for Sent {
-        fn transmit(&mut self, _: PortId, len_max: usize, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
-            let mut frame = vec![0; len_max];
-            let len = write(&mut frame);
-            frame.truncate(len);
-            self.0.push(frame);
-            true
-        }
-    }
-
-    impl Sent {
-        fn take(&mut self) -> Vec<(MacAddr, ArpRepr)> {
-            let frames = core::mem::take(&mut self.0);
-            frames
-                .iter()
-                .map(|frame| {
-                    let layers = wire::parse(frame, 0).expect("a frame");
-                    let Packet::Arp(range) = layers.packet else { panic!("ARP") };
-                    (layers.dst_mac, ArpRepr::parse(&ArpPacket::new_checked(&frame[range]).expect("ARP")).expect("ARP"))
-                })
-                .collect()
-        }
-    }
-
-    fn neighbors(vips: &[Ipv4Addr]) -> Neighbors {
-        let interface = Interface {
-            port: PortId(0),
-            mac: MacAddr([2, 0, 0, 0, 0, 1]),
-            addr: IpAddr::V4(OWN),
-            prefix_len: 24,
-            gateway: Some(IpAddr::V4(PEER)),
-            vlan: 0,
-            mtu: 1500,
-        };
-        Neighbors::new(interface, vips.iter().map(|&vip| IpAddr::V4(vip)).collect(), Instant::ZERO)
-    }
-
-    fn packet(operation: ArpOperation, source: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
-        let repr = ArpRepr::EthernetIpv4 {
-            operation,
-            source_hardware_addr: EthernetAddress(PEER_MAC.0),
-            source_protocol_addr: source,
-            target_hardware_addr: EthernetAddress([0; 6]),
-            target_protocol_addr: target,
-        };
-        let mut bytes = vec![0; ARP_LEN];
-        repr.emit(&mut ArpPacket::new_unchecked(&mut bytes[..]));
-        bytes
-    }
-
-    fn at(seconds: u64) -> Instant {
-        Instant::from_micros(seconds * 1_000_000)
-    }
-
-    #[test]
-    fn answers_for_its_own_address_and_its_vips_only() {
-        let (mut neighbors, mut sent) = (neighbors(&[VIP]), Sent::default());
-        for (target, answered) in [(OWN, true), (VIP, true), (Ipv4Addr::new(10, 0, 0, 77), false)] {
-            neighbors.handle_arp(at(0), &packet(ArpOperation::Request, PEER, target), &mut sent).expect("good");
-            let replies = sent.take();
-            assert_eq!(replies.len(), usize::from(answered));
-            for (dst, repr) in replies {
-                let ArpRepr::EthernetIpv4 { operation, source_protocol_addr, .. } = repr else { panic!("IPv4") };
-                assert_eq!((dst, operation, source_protocol_addr), (PEER_MAC, ArpOperation::Reply, target));
-            }
-        }
-    }
-
-    #[test]
-    fn asks_as_itself_gives_up_and_asks_again() {
-        let (mut neighbors, mut sent) = (neighbors(&[]), Sent::default());
-        let far = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 1));
-        assert_eq!(neighbors.resolve(far, at(0)), Err(DropReason::NeighborPending));
-        for second in 0..3 {
-            neighbors.poll(at(second), &mut sent);
-            let [(dst, ArpRepr::EthernetIpv4 { operation, source_protocol_addr, target_protocol_addr, .. })] =
-                sent.take()[..]
-            else {
-                panic!("one request a second")
-            };
-            assert_eq!((dst, operation), (MacAddr::BROADCAST, ArpOperation::Request));
-            assert_eq!((source_protocol_addr, target_protocol_addr), (OWN, PEER), "the gateway, asked as ourselves");
-        }
-        neighbors.poll(at(3), &mut sent);
-        assert_eq!((sent.take().len(), neighbors.poll_at()), (0, None), "given up");
-        assert_eq!(neighbors.resolve(far, at(4)), Err(DropReason::NeighborPending));
-        neighbors.poll(at(4), &mut sent);
-        neighbors.handle_arp(at(4), &packet(ArpOperation::Reply, PEER, OWN), &mut sent).expect("good");
-        assert_eq!(neighbors.resolve(far, at(4)), Ok(PEER_MAC));
-        // Refreshed with a unicast request while the old answer is in use.
-        sent.take();
-        neighbors.poll(at(64), &mut sent);
-        assert_eq!(sent.take().len(), 1);
-        assert_eq!(neighbors.resolve(far, at(64)), Ok(PEER_MAC));
-    }
-
-    #[test]
-    fn an_answer_nobody_asked_for_is_not_learned() {
-        let (mut neighbors, mut sent) = (neighbors(&[]), Sent::default());
-        neighbors.handle_arp(at(0), &packet(ArpOperation::Reply, PEER, OWN), &mut sent).expect("good");
-        assert_eq!(neighbors.resolve(IpAddr::V4(PEER), at(0)), Err(DropReason::NeighborPending));
-    }
-
-    #[test]
-    fn announces_vips_twice() {
-        let (mut neighbors, mut sent) = (neighbors(&[VIP]), Sent::default());
-        for second in 0..5 {
-            neighbors.poll(at(second), &mut sent);
-        }
-        let announcements = sent.take();
-        assert_eq!(announcements.len(), 2);
-        assert!(announcements.iter().all(|(dst, repr)| *dst == MacAddr::BROADCAST
-            && matches!(repr, ArpRepr::EthernetIpv4 { source_protocol_addr, target_protocol_addr, .. }
-                if *source_protocol_addr == VIP && *target_protocol_addr == VIP)));
-    }
-
-    #[test]
-    fn the_table_holds_its_limit_and_not_one_more() {
-        let mut neighbors = neighbors(&[]);
-        neighbors.interface.prefix_len = 8;
-        for i in 0..=u32::try_from(NEIGHBORS_MAX).expect("small") {
-            let addr = Ipv4Addr::from_bits(Ipv4Addr::new(10, 1, 0, 0).to_bits() + i);
-            assert_eq!(neighbors.resolve(IpAddr::V4(addr), at(0)), Err(DropReason::NeighborPending));
-        }
-        assert_eq!(neighbors.table.len(), NEIGHBORS_MAX);
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ use smoltcp::wire::{EthernetAddress, EthernetFrame, EthernetProtocol, Ipv4Packet
 use crate::addr::{IpAddr, MacAddr};
 use crate::checksum;
 use crate::drop::DropReason;
+use crate::extension;
 use crate::node::RxChecksum;
 
 /// IP protocol numbers that a node serves.
@@ -23,6 +24,8 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// ICMP for IPv6.
+    pub const ICMPV6: u8 = 58;
 }
 
 /// The hop limit of every packet that a node originates.
@@ -32,9 +35,8 @@ const ETHERNET_LEN: usize = 14;
 const VLAN_TAG_LEN: usize = 4;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const IPV4_LEN: usize = 20;
-const IPV6_LEN: usize = 40;
+pub(crate) const IPV6_LEN: usize = 40;
 const UDP_LEN: usize = 8;
-const IPV6_FRAGMENT_HEADER: u8 = 44;
 const TCP_CHECKSUM: usize = 16;
 
 /// A parsed frame, as offsets into its bytes.
@@ -70,7 +72,7 @@ pub struct IpLayers {
     pub hop_limit: u8,
     /// Where the IP header starts.
     pub ip_offset: usize,
-    /// The payload.
+    /// The payload, behind IPv4 options and IPv6 extension headers.
     pub l4: Range<usize>,
 }
 
@@ -145,17 +147,14 @@ fn parse_ipv6(frame: &[u8], at: usize) -> Result<IpLayers, DropReason> {
     if bytes.len() < total {
         return Err(DropReason::Truncated);
     }
-    let protocol = u8::from(ip.next_header());
-    if protocol == IPV6_FRAGMENT_HEADER {
-        return Err(DropReason::IpFragment);
-    }
+    let (protocol, skipped) = extension::skip(u8::from(ip.next_header()), &bytes[IPV6_LEN..total])?;
     Ok(IpLayers {
         src: IpAddr::V6(ip.src_addr()),
         dst: IpAddr::V6(ip.dst_addr()),
         protocol,
         hop_limit: ip.hop_limit(),
         ip_offset: at,
-        l4: at + IPV6_LEN..at + total,
+        l4: at + IPV6_LEN + skipped..at + total,
     })
 }
 
@@ -419,6 +418,30 @@ mod tests {
     }
 
     #[test]
+    fn extension_headers_are_skipped_and_fragments_are_not() {
+        let plain = udp_frame(0, true, b"hello");
+        let with = |header: [u8; 8], first: u8| {
+            let mut frame = plain.clone();
+            frame[20] = first;
+            frame[19] += 8;
+            frame.splice(54..54, header);
+            frame
+        };
+        let frame = with([protocol::UDP, 0, 1, 4, 0, 0, 0, 0], 60);
+        let ip = ip_of(&frame, 0);
+        assert_eq!((ip.protocol, ip.l4.start), (protocol::UDP, 62));
+        ip.verify_transport(&frame, RxChecksum::Unknown).expect("the pseudo-header has the length of UDP alone");
+        let (_, _, payload) = parse_udp(&frame, &ip).expect("udp");
+        assert_eq!(&frame[payload], b"hello");
+        let fragment = with([protocol::UDP, 0, 0, 1, 0, 0, 0, 7], 44);
+        assert_eq!(parse(&fragment, 0).unwrap_err(), DropReason::IpFragment);
+        // What the extension header claims must lie within the packet, padding behind it or not.
+        let mut long = with([protocol::UDP, 9, 1, 4, 0, 0, 0, 0], 60);
+        long.extend_from_slice(&[0; 100]);
+        assert_eq!(parse(&long, 0).unwrap_err(), DropReason::Truncated);
+    }
+
+    #[test]
     fn forwarding_takes_one_hop_and_stops_at_the_last() {
         for v6 in [false, true] {
             let mut frame = udp_frame(0, v6, b"hello");
@@ -449,8 +472,8 @@ mod tests {
         }
 
         #[test]
-        fn any_cut_or_flip_of_a_good_frame_is_handled(cut in 0usize..60, at in 0usize..60, bit in 0u8..8) {
-            let mut frame = udp_frame(0, false, b"some payload bytes");
+        fn any_cut_or_flip_of_a_good_frame_is_handled(cut in 0usize..80, at in 0usize..80, bit in 0u8..8, v6: bool) {
+            let mut frame = udp_frame(0, v6, b"some payload bytes");
             let at = at % frame.len();
             frame[at] ^= 1 << bit;
             frame.truncate(cut);

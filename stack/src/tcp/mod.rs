@@ -43,5 +43,8 @@ pub use recovery::{DUP_THRESH, Phase, Recovery, SACKED_RANGES_MAX};
 pub use rtt::Rtt;
 pub use segment::{Flags, HEADER_LEN, HEADER_LEN_MAX, Options, SACK_BLOCKS_MAX, Segment, Timestamps};
 pub use seq::SeqNum;
-pub use tcb::{CloseReason, EXTENTS_MAX, MSS_DEFAULT, Negotiated, Outcome, PushError, Rcv, Snd, State, Tcb, TsClock};
+pub use tcb::{
+    CloseReason, EXTENTS_MAX, MSS_DEFAULT, MSS_DEFAULT_V6, Negotiated, Outcome, PushError, Rcv, Snd, State, Tcb,
+    TsClock,
+};
 pub use timers::Timers;

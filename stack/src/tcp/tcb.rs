@@ -22,6 +22,8 @@ use crate::time::{Duration, Instant};
 pub const EXTENTS_MAX: usize = 4_096;
 /// The default of the MSS option (RFC 9293 section 3.7.1, MUST-15), for IPv4.
 pub const MSS_DEFAULT: u16 = 536;
+/// As above, for IPv6.
+pub const MSS_DEFAULT_V6: u16 = 1220;
 /// The least segment size that is believed (as Linux's `tcp_min_snd_mss`).
 pub(crate) const MSS_MIN: u16 = 48;
 
@@ -269,9 +271,9 @@ impl Tcb {
         if !syn.flags.has(Flags::SYN) || syn.flags.0 & unwanted.0 != 0 {
             return Err(DropReason::UnexpectedSegment);
         }
-        let headers = if flow.vip.addr.is_ipv4() { 40 } else { 60 };
+        let (headers, mss_default) = if flow.vip.addr.is_ipv4() { (40, MSS_DEFAULT) } else { (60, MSS_DEFAULT_V6) };
         let rcv_mss = config.mtu.saturating_sub(headers).max(MSS_MIN);
-        let offered = syn.options.mss.unwrap_or(MSS_DEFAULT).max(MSS_MIN);
+        let offered = syn.options.mss.unwrap_or(mss_default).max(MSS_MIN);
         let scale = scale_for(config.recv_buffer_bytes);
         let opts = Negotiated {
             snd_mss: offered.min(rcv_mss),
