@@ -6,7 +6,9 @@ use smoltcp::wire::{Icmpv4Message, Icmpv4Packet, Icmpv6Message, Ipv4Packet, Ipv6
 use crate::addr::{Endpoint, Flow, IpAddr};
 use crate::checksum;
 use crate::drop::DropReason;
+use crate::mld;
 use crate::ndp::{self, Ndp};
+use crate::time::Duration;
 use crate::wire::{HOP_LIMIT, IPV6_LEN, IpLayers, protocol};
 
 /// Type, code and checksum of an ICMPv6 message and four bytes that depend on the type.
@@ -21,6 +23,8 @@ pub enum Icmp {
     ErrorFor(Flow),
     /// A neighbour asks or answers (IPv6).
     Neighbor(Ndp),
+    /// A router or switch asks which groups we listen to, and for an answer within this time (IPv6).
+    ListenerQuery(Duration),
 }
 
 /// Reads an ICMP or ICMPv6 message that was sent to us.
@@ -58,6 +62,7 @@ fn parse_v6(message: &[u8], ip: &IpLayers) -> Result<Icmp, DropReason> {
         | Icmpv6Message::PktTooBig
         | Icmpv6Message::TimeExceeded
         | Icmpv6Message::ParamProblem => quoted_flow_v6(body).map(Icmp::ErrorFor).ok_or(DropReason::Icmp),
+        kind if u8::from(kind) == mld::QUERY => mld::parse_query(message, ip).map(Icmp::ListenerQuery),
         kind if ndp::is_type(kind.into()) => ndp::parse(message, ip).map(Icmp::Neighbor),
         _ => Err(DropReason::Icmp),
     }
@@ -246,7 +251,7 @@ mod tests {
 
     #[test]
     fn other_messages_are_counted() {
-        // An echo reply, a listener query, a listener report, an unassigned error.
+        // An echo reply, a listener query from far away, a listener report, an unassigned error.
         for kind in [129, 130, 143, 100] {
             let (frame, ip) = framed(true, vec![kind, 0, 0, 0, 0, 0, 0, 0]);
             assert_eq!(parse(&frame, &ip), Err(DropReason::Icmp));

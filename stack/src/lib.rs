@@ -21,6 +21,7 @@ pub mod engine;
 pub mod extension;
 pub mod flow_table;
 pub mod icmp;
+pub mod mld;
 pub mod ndp;
 pub mod neighbor;
 pub mod node;

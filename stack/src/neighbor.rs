@@ -10,6 +10,7 @@ use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetP
 
 use crate::addr::{IpAddr, Ipv4Addr, Ipv6Addr, MacAddr};
 use crate::drop::DropReason;
+use crate::mld;
 use crate::ndp::{self, ALL_NODES, Ndp, multicast_mac, solicited_node};
 use crate::node::{PortId, Transmit};
 use crate::time::{Duration, Instant, earliest};
@@ -95,6 +96,17 @@ struct Neighbor {
     used: Instant,
 }
 
+/// Reports of the groups in which we are asked for.
+#[derive(Clone, Debug)]
+struct Reports {
+    /// Sorted.
+    groups: Vec<Ipv6Addr>,
+    /// How often they are to be sent.
+    left: u8,
+    at: Instant,
+    reason: mld::Reason,
+}
+
 #[derive(Clone, Debug)]
 struct Announcement {
     addr: IpAddr,
@@ -111,6 +123,8 @@ pub struct Neighbors {
     /// Sorted by address.
     table: Vec<Neighbor>,
     announcements: Vec<Announcement>,
+    /// For IPv6.
+    reports: Option<Reports>,
 }
 
 impl Neighbors {
@@ -120,7 +134,10 @@ impl Neighbors {
     pub fn new(interface: Interface, mut vips: Vec<IpAddr>, now: Instant) -> Self {
         vips.retain(|&vip| interface.is_family_of(vip));
         let announcements = vips.iter().map(|&addr| Announcement { addr, left: ANNOUNCEMENTS, at: now }).collect();
-        Self { interface, vips, table: Vec::new(), announcements }
+        let groups = groups_of(vips.iter().chain([&interface.addr]));
+        let report = |groups| Reports { groups, left: ANNOUNCEMENTS, at: now, reason: mld::Reason::Joined };
+        let reports = interface.addr.is_ipv6().then(|| report(groups));
+        Self { interface, vips, table: Vec::new(), announcements, reports }
     }
 
     /// The port that these are neighbours of.
@@ -138,11 +155,8 @@ impl Neighbors {
     /// Whether a packet to the group `dst` in a frame to `mac` is for us: from those who ask for our addresses, or for all nodes.
     #[must_use]
     pub fn listens_to(&self, mac: MacAddr, dst: IpAddr) -> bool {
-        let IpAddr::V6(group) = dst else { return false };
-        let is_asked = |addr: &IpAddr| matches!(addr, IpAddr::V6(addr) if solicited_node(*addr) == group);
-        mac == multicast_mac(group)
-            && (self.vips.iter().chain([&self.interface.addr]).any(is_asked)
-                || (group == ALL_NODES && self.interface.addr.is_ipv6()))
+        let (IpAddr::V6(group), Some(reports)) = (dst, &self.reports) else { return false };
+        mac == multicast_mac(group) && (group == ALL_NODES || reports.groups.binary_search(&group).is_ok())
     }
 
     /// The Ethernet address of the next hop towards `dst`. When it is not known it is asked for in the next
@@ -254,7 +268,19 @@ impl Neighbors {
         }
     }
 
-    /// Sends the requests and announcements that are due.
+    /// Takes note that a router or switch wants to know our groups `within` that time. Nodes answer at different moments, and
+    /// not more often than once in a request interval.
+    pub fn handle_query(&mut self, now: Instant, within: Duration) {
+        let [.., low] = self.interface.mac.0;
+        let delay = within * u32::from(low) / 256;
+        if let Some(reports) = self.reports.as_mut().filter(|reports| reports.left == 0) {
+            reports.left = 1;
+            reports.at = (now + delay).max(reports.at);
+            reports.reason = mld::Reason::Asked;
+        }
+    }
+
+    /// Sends the requests, reports and announcements that are due.
     pub fn poll<T: Transmit>(&mut self, now: Instant, tx: &mut T) {
         self.table.retain(|n| now.since(n.used) < UNUSED_MAX && (n.requests < REQUESTS_MAX || now < n.ask_at));
         for at in 0..self.table.len() {
@@ -264,6 +290,7 @@ impl Neighbors {
                 self.table[at].ask_at = now + REQUEST_INTERVAL;
             }
         }
+        self.report(now, tx);
         for at in 0..self.announcements.len() {
             let Announcement { addr, at: due, .. } = self.announcements[at];
             if now >= due && self.announce(addr, tx) {
@@ -278,7 +305,25 @@ impl Neighbors {
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
         let requests = self.table.iter().map(|n| n.ask_at).min();
-        earliest(requests, self.announcements.iter().map(|a| a.at).min())
+        let reports = self.reports.as_ref().filter(|reports| reports.left > 0).map(|reports| reports.at);
+        earliest(earliest(requests, reports), self.announcements.iter().map(|a| a.at).min())
+    }
+
+    /// Reports our groups, if that is due. What finds no room is sent with the next poll, all of it again.
+    fn report<T: Transmit>(&mut self, now: Instant, tx: &mut T) {
+        let Some(reports) = self.reports.as_mut().filter(|reports| reports.left > 0 && now >= reports.at) else {
+            return;
+        };
+        let Interface { port, mac, vlan, .. } = self.interface;
+        let envelope = mld::envelope(mac, vlan);
+        for groups in reports.groups.chunks(mld::GROUPS_MAX) {
+            let write = |frame: &mut [u8]| mld::emit(&envelope, reports.reason, groups, frame);
+            if !tx.transmit(port, mld::frame_len(&envelope, groups.len()), write) {
+                return;
+            }
+        }
+        reports.left -= 1;
+        reports.at = now + REQUEST_INTERVAL;
     }
 
     fn position(&self, addr: IpAddr) -> Result<usize, usize> {
@@ -361,6 +406,18 @@ impl Neighbors {
             at + ARP_LEN
         })
     }
+}
+
+/// The groups in which others ask for these addresses, sorted.
+fn groups_of<'a>(addresses: impl Iterator<Item = &'a IpAddr>) -> Vec<Ipv6Addr> {
+    let group = |addr: &IpAddr| match addr {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(addr) => Some(solicited_node(*addr)),
+    };
+    let mut groups: Vec<_> = addresses.filter_map(group).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    groups
 }
 
 #[cfg(test)]

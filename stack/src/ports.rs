@@ -245,6 +245,10 @@ fn handle_icmp<F: Frame, T: Transmit>(
             neighbors.handle_ndp(now, message, (source, src_mac), tx)?;
             Ok(Input::Done(Verdict::Free))
         }
+        Icmp::ListenerQuery(within) => {
+            neighbors.handle_query(now, within);
+            Ok(Input::Done(Verdict::Free))
+        }
     }
 }
 
@@ -458,9 +462,10 @@ mod tests {
             let of = |ethertype: [u8; 2]| sent.0.iter().filter(|frame| frame[12..14] == ethertype).count();
             (of([8, 6]), of([0x86, 0xdd]))
         };
+        // In IPv6 the group is joined, too.
         assert_eq!(count(&[OWN]), (1, 0));
-        assert_eq!(count(&[IpAddr::V6(OWN_V6)]), (0, 1));
-        assert_eq!(count(&[OWN, IpAddr::V6(OWN_V6)]), (1, 1));
+        assert_eq!(count(&[IpAddr::V6(OWN_V6)]), (0, 2));
+        assert_eq!(count(&[OWN, IpAddr::V6(OWN_V6)]), (1, 2));
     }
 
     #[test]

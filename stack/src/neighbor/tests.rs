@@ -43,7 +43,22 @@ impl Sent {
 type Told = (MacAddr, IpAddr, IpAddr, Ndp);
 
 impl Sent {
+    /// Takes the listener reports out: the reason and the groups of each.
+    fn take_reports(&mut self) -> Vec<(u8, Vec<Ipv6Addr>)> {
+        let is_report = |frame: &Vec<u8>| frame[20] == 0 && frame[62] == 143;
+        let (reports, rest) = core::mem::take(&mut self.0).into_iter().partition(is_report);
+        self.0 = rest;
+        let reports: Vec<Vec<u8>> = reports;
+        let told = |frame: &Vec<u8>| {
+            let records = frame[70..].chunks_exact(20);
+            let group = |record: &[u8]| Ipv6Addr::from_octets(record[4..].try_into().expect("an address"));
+            (frame[70], records.map(group).collect())
+        };
+        reports.iter().map(told).collect()
+    }
+
     fn take_ndp(&mut self) -> Vec<Told> {
+        self.take_reports();
         let frames = core::mem::take(&mut self.0);
         let told = |frame: &Vec<u8>| {
             let layers = wire::parse(frame, 0).expect("a frame");
@@ -220,6 +235,7 @@ fn an_address_is_defended_against_those_who_want_it_too() {
 #[test]
 fn solicits_as_itself_gives_up_and_asks_again() {
     let (mut neighbors, mut sent) = (neighbors_v6(&[]), Sent::default());
+    neighbors.reports = None;
     let far = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
     assert_eq!(neighbors.resolve(far, at(0)), Err(DropReason::NeighborPending));
     for second in 0..3 {
@@ -307,4 +323,47 @@ fn those_who_ask_fill_half_of_the_table_and_not_one_place_more() {
         assert_eq!(neighbors.resolve(addr, at(0)), Err(DropReason::NeighborPending));
     }
     assert_eq!(neighbors.table.len(), NEIGHBORS_MAX);
+}
+
+#[test]
+fn groups_are_reported_at_start_and_when_somebody_asks() {
+    let (mut neighbors, mut sent) = (neighbors_v6(&[VIP_V6]), Sent::default());
+    let groups = vec![solicited_node(OWN_V6), solicited_node(VIP_V6)];
+    for second in 0..5 {
+        neighbors.poll(at(second), &mut sent);
+    }
+    assert_eq!(sent.take_reports(), vec![(4, groups.clone()); 2]);
+    assert_eq!(neighbors.poll_at(), None);
+    // Ten questions at once are one, and the answer comes in time.
+    for _ in 0..10 {
+        neighbors.handle_query(at(10), Duration::from_secs(10));
+    }
+    let due = neighbors.poll_at().expect("an answer is due");
+    assert!(at(10) <= due && due < at(20));
+    neighbors.poll(due, &mut sent);
+    assert_eq!(sent.take_reports(), [(2, groups)]);
+    // A question right after it waits.
+    neighbors.handle_query(due, Duration::ZERO);
+    assert_eq!(neighbors.poll_at(), Some(due + REQUEST_INTERVAL));
+}
+
+#[test]
+fn as_many_groups_as_fit_are_reported_at_once_and_one_more_in_another() {
+    for (count, reports) in [(mld::GROUPS_MAX, 1), (mld::GROUPS_MAX + 1, 2)] {
+        let vips: Vec<_> = (1..).take(count - 1).map(|i| Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 1, i)).collect();
+        let (mut neighbors, mut sent) = (neighbors_v6(&vips), Sent::default());
+        neighbors.poll(at(0), &mut sent);
+        let told = sent.take_reports();
+        assert_eq!((told.len(), told.iter().map(|(_, groups)| groups.len()).sum()), (reports, count));
+    }
+}
+
+#[test]
+fn addresses_that_share_a_group_report_it_once() {
+    let twin = Ipv6Addr::new(0xfd78, 0, 0, 0, 0, 0, 0, 0x10);
+    let (mut neighbors, mut sent) = (neighbors_v6(&[twin]), Sent::default());
+    neighbors.poll(at(0), &mut sent);
+    assert_eq!(sent.take_reports(), [(4, vec![solicited_node(OWN_V6)])]);
+    let v4 = super::tests::neighbors(&[]);
+    assert_eq!(v4.poll_at(), None, "IPv4 needs none");
 }
