@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use baton_config::{Cluster, Common, Congestion, Limits, Port};
+use baton_config::{Cluster, Common, Congestion, Limits, Port, PortAddress};
 use baton_http1::Limits as HeadLimits;
 use baton_stack::addr::MacAddr;
 use baton_stack::neighbor::Interface;
@@ -100,18 +100,22 @@ impl Settings {
     }
 }
 
-/// The ports as the stack knows them. `macs` has their Ethernet addresses, in the order of `[[port]]`; a port without one is left out.
+/// The ports as the stack knows them: an interface for each address. `macs` has their Ethernet addresses, in the order of
+/// `[[port]]`; a port without one is left out.
 fn interfaces(common: &Common, macs: &[MacAddr]) -> Vec<Interface> {
-    let interface = |(id, (port, mac)): (u16, (&Port, &MacAddr))| Interface {
+    let interface = |id: u16, port: &Port, mac: &MacAddr, own: PortAddress| Interface {
         port: PortId(id),
         mac: *mac,
-        addr: port.address.addr(),
-        prefix_len: port.address.prefix_len(),
-        gateway: port.gateway,
+        addr: own.address.addr(),
+        prefix_len: own.address.prefix_len(),
+        gateway: own.gateway,
         vlan: port.vlan,
         mtu: port.mtu,
     };
-    (0..).zip(common.ports.iter().zip(macs)).map(interface).collect()
+    (0..)
+        .zip(common.ports.iter().zip(macs))
+        .flat_map(|(id, (port, mac))| port.addresses().map(move |own| interface(id, port, mac, own)))
+        .collect()
 }
 
 fn lease(cluster: &Cluster) -> LeaseSettings {
@@ -212,5 +216,17 @@ mod tests {
         assert_eq!((settings.request.body_bytes_max, settings.connections_max), (51, 52));
         assert_eq!(settings.hold, HoldLimits { packets_per_flow: 5, packets: 54, time: ms(55) });
         assert_eq!((settings.records_max, settings.image_bytes_max), (1_025, 1_048_575));
+    }
+
+    #[test]
+    fn a_port_with_two_addresses_is_two_interfaces() {
+        let text = include_str!("../../docs/examples/backend.toml")
+            .replace("\ngateway", "\nsecond_address = \"fd77::21/64\"\nsecond_gateway = \"fe80::1\"\ngateway");
+        let settings = settings(&text);
+        let [ref v4, ref v6] = settings.interfaces[..] else { panic!("{:?}", settings.interfaces) };
+        assert_eq!((v4.port, v4.mac, v4.mtu), (v6.port, v6.mac, v6.mtu));
+        assert_eq!((v4.addr, v4.prefix_len), ([10, 77, 0, 21].into(), 24));
+        assert_eq!((v6.addr, v6.prefix_len), ("fd77::21".parse().unwrap(), 64));
+        assert_eq!((v4.gateway, v6.gateway), (Some([10, 77, 0, 1].into()), Some("fe80::1".parse().unwrap())));
     }
 }

@@ -4,7 +4,7 @@ use baton_config::{
     Checker, Common, Config, ConfigError, Key, Name, host_address_problem, int, known_keys as keys_of, list, table,
     text,
 };
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The most `[[listener]]` tables.
 pub const LISTENERS_MAX: usize = 64;
@@ -29,7 +29,7 @@ table! {
 table! {
     /// `[[listener]]`: an address and port that clients connect to.
     pub struct Listener {
-        /// The VIP. The front-end answers ARP for it.
+        /// The VIP. The front-end answers ARP or neighbour solicitations for it.
         "address" => address: IpAddr, text("an IP address");
         /// The TCP port.
         "port" => port: u16, int(1, 65_535, "");
@@ -117,12 +117,10 @@ impl FrontendConfig {
             if let Some(problem) = host_address_problem(address) {
                 checker.refuse(&path, format!("{address} {problem}"));
             }
-            if let Some(m) = self.common.ports.iter().position(|port| port.address.addr() == address) {
-                checker.refuse(
-                    &path,
-                    format!("{address} is this node's own address, port[{m}].address; a VIP is another"),
-                );
+            if let Some(key) = self.common.own_address_key(address) {
+                checker.refuse(&path, format!("{address} is this node's own address, {key}; a VIP is another"));
             }
+            self.common.check_vip_family(&path, address, checker);
             if let Some(m) = self.listeners[..n].iter().position(|earlier| earlier == listener) {
                 checker.refuse(&path, format!("{address} port {port} is already listener[{m}]"));
             }
@@ -140,6 +138,13 @@ impl FrontendConfig {
             if let Some(m) = self.listeners.iter().position(|listener| listener.address == *address) {
                 checker
                     .refuse(&path, format!("{address} is also a VIP, listener[{m}].address; a back-end has its own"));
+            }
+            if let Some(first) = self.backends.first().filter(|first| first.address.is_ipv4() != address.is_ipv4()) {
+                let sentence = format!(
+                    "{path} ({address}) and backend[0].address ({}) must be of one family: connections go from back-end to back-end",
+                    first.address
+                );
+                checker.refuse_pair(&path, "backend[0].address", sentence);
             }
             for (m, earlier) in self.backends[..n].iter().enumerate() {
                 if earlier.name == *name {
@@ -202,8 +207,12 @@ fn count(number: usize, of: &str) -> String {
     format!("{number} {of}{plural}")
 }
 
-/// Whether `host` can stand in a Host field without a port: a registered name or an IPv4 address (RFC 9110 section 7.2).
+/// Whether `host` can stand in a Host field without a port: a registered name, an IPv4 address, or an IPv6 address in brackets
+/// (RFC 9110 section 7.2).
 fn is_host(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return address.parse::<Ipv6Addr>().is_ok();
+    }
     let label =
         |label: &str| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     host.len() <= 253 && host.split('.').all(label)
@@ -284,7 +293,26 @@ backends = ["be1", "be2"]
                 10,
                 "listener[0].address: 10.77.0.10 is this node's own address, port[0].address; a VIP is another",
             ),
-            (with("10.77.0.100", "::1"), 10, "listener[0].address: ::1 is an IPv6 address; only IPv4 is served yet"),
+            (with("10.77.0.100", "::1"), 10, "listener[0].address: ::1 is a loopback address"),
+            (
+                with("10.77.0.100", "fd77::100"),
+                10,
+                "listener[0].address: fd77::100 is an IPv6 address, and no port has one: port[].second_address gives a port an \
+                 address of the other family",
+            ),
+            (
+                with("address = \"10.77.0.10/24\"", "address = \"10.77.0.10/24\"\nsecond_address = \"fd77::10/64\"")
+                    .replace("10.77.0.22", "fd77::22"),
+                18,
+                "backend[1].address: backend[1].address (fd77::22) and backend[0].address (10.77.0.21) must be of one family: \
+                 connections go from back-end to back-end",
+            ),
+            (
+                with("address = \"10.77.0.10/24\"", "address = \"10.77.0.10/24\"\nsecond_address = \"fd77::10/64\"")
+                    .replace("10.77.0.100", "fd77::10"),
+                11,
+                "listener[0].address: fd77::10 is this node's own address, port[0].second_address; a VIP is another",
+            ),
             (
                 with("port = 80", "port = 80\n[[listener]]\naddress = \"10.77.0.100\"\nport = 80"),
                 13,
@@ -319,6 +347,21 @@ backends = ["be1", "be2"]
             ),
         ];
         assert_refused(&cases);
+    }
+
+    #[test]
+    fn a_front_end_of_one_family_or_of_both_is_accepted() {
+        let v6 = GOOD.replace("/24", "/64").replace("10.77.0.", "fd77::").replace("example.org", "[fd77::100]");
+        assert_eq!(parse("t.toml", &v6).unwrap().routes[0].host.as_deref(), Some("[fd77::100]"));
+        let both = with("port = 80", "port = 80\n[[listener]]\naddress = \"fd77::100\"\nport = 80").replacen(
+            "[[listener]]",
+            "second_address = \"fd77::10/64\"\n[[listener]]",
+            1,
+        );
+        assert_eq!(parse("t.toml", &both).unwrap().listeners.len(), 2);
+        // The back-ends may be of either, whatever the VIPs are.
+        let crossed = both.replace("10.77.0.2", "fd77::2");
+        assert_eq!(parse("t.toml", &crossed).unwrap().backends.len(), 2);
     }
 
     #[test]

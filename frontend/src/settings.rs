@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use baton_config::{Cluster, Common, Congestion, Limits, Port};
+use baton_config::{Cluster, Common, Congestion, Limits, Port, PortAddress};
 use baton_http1::Limits as HeadLimits;
 use baton_stack::addr::{Endpoint, MacAddr};
 use baton_stack::neighbor::Interface;
@@ -106,18 +106,22 @@ fn routes(config: &FrontendConfig) -> Vec<Route> {
     routes.collect()
 }
 
-/// The ports as the stack knows them. `macs` has their Ethernet addresses, in the order of `[[port]]`; a port without one is left out.
+/// The ports as the stack knows them: an interface for each address. `macs` has their Ethernet addresses, in the order of
+/// `[[port]]`; a port without one is left out.
 fn interfaces(common: &Common, macs: &[MacAddr]) -> Vec<Interface> {
-    let interface = |(id, (port, mac)): (u16, (&Port, &MacAddr))| Interface {
+    let interface = |id: u16, port: &Port, mac: &MacAddr, own: PortAddress| Interface {
         port: PortId(id),
         mac: *mac,
-        addr: port.address.addr(),
-        prefix_len: port.address.prefix_len(),
-        gateway: port.gateway,
+        addr: own.address.addr(),
+        prefix_len: own.address.prefix_len(),
+        gateway: own.gateway,
         vlan: port.vlan,
         mtu: port.mtu,
     };
-    (0..).zip(common.ports.iter().zip(macs)).map(interface).collect()
+    (0..)
+        .zip(common.ports.iter().zip(macs))
+        .flat_map(|(id, (port, mac))| port.addresses().map(move |own| interface(id, port, mac, own)))
+        .collect()
 }
 
 fn lease(cluster: &Cluster) -> LeaseSettings {
@@ -223,5 +227,17 @@ mod tests {
         assert_eq!((settings.tcp.congestion, settings.tcp.keepalive), (Algorithm::NewReno, Some(ms(9_000))));
         assert_eq!(settings.tcp.data_retries, 4);
         assert_eq!((settings.head.head_bytes_max, settings.head.headers_max), (2_048, 50));
+    }
+
+    #[test]
+    fn a_port_with_two_addresses_is_two_interfaces() {
+        let text = include_str!("../../docs/examples/frontend.toml")
+            .replace("\ngateway", "\nsecond_address = \"fd77::10/64\"\nsecond_gateway = \"fe80::1\"\ngateway");
+        let settings = settings(&text);
+        let [ref v4, ref v6] = settings.interfaces[..] else { panic!("{:?}", settings.interfaces) };
+        assert_eq!((v4.port, v4.mac, v4.mtu), (v6.port, v6.mac, v6.mtu));
+        assert_eq!((v4.addr, v4.prefix_len), ([10, 77, 0, 10].into(), 24));
+        assert_eq!((v6.addr, v6.prefix_len), ("fd77::10".parse().unwrap(), 64));
+        assert_eq!((v4.gateway, v6.gateway), (Some([10, 77, 0, 1].into()), Some("fe80::1".parse().unwrap())));
     }
 }

@@ -76,18 +76,49 @@ table! {
 }
 
 table! {
-    /// `[[port]]`: one DPDK port and the address this node has on it.
+    /// `[[port]]`: one DPDK port and the addresses this node has on it.
     pub struct Port {
         /// The DPDK name of the device, such as `net_af_packet0` or `0000:01:00.0`.
         "device" => device: String, text("a DPDK device name");
         /// The node's own address with the prefix length of its network.
         "address" => address: IpNet, text("an IP address with its prefix length");
-        /// Where packets for other networks go.
+        /// Where packets for other networks go. For IPv6 it may be a link-local address.
         "gateway" => gateway: Option<IpAddr>, text("an IP address");
+        /// An address of the other family, for VIPs of that family. Only a front-end that serves both needs one.
+        "second_address" => second_address: Option<IpNet>, text("an IP address with its prefix length");
+        /// Where packets of that family for other networks go.
+        "second_gateway" => second_gateway: Option<IpAddr>, text("an IP address");
         /// The VLAN that every frame carries; 0 means untagged.
         "vlan" => vlan: u16 = 0, int(0, 4_094, "");
         /// The longest IP packet. Messages between nodes need 1,280 bytes, as IPv6 does.
         "mtu" => mtu: u16 = 1_500, int(1_280, 1_500, "bytes");
+    }
+}
+
+/// One of the addresses of a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PortAddress {
+    /// The address with its network.
+    pub address: IpNet,
+    /// Where packets of its family for other networks go.
+    pub gateway: Option<IpAddr>,
+    /// The names of the two keys.
+    pub keys: (&'static str, &'static str),
+}
+
+impl Port {
+    /// The port's addresses, at most one of each family.
+    pub fn addresses(&self) -> impl Iterator<Item = PortAddress> {
+        let first = PortAddress { address: self.address, gateway: self.gateway, keys: ("address", "gateway") };
+        let keys = ("second_address", "second_gateway");
+        let gateway = self.second_gateway;
+        [first].into_iter().chain(self.second_address.map(|address| PortAddress { address, gateway, keys }))
+    }
+
+    /// Whether one of them is an IPv6 address.
+    #[must_use]
+    pub fn has_ipv6(&self) -> bool {
+        self.addresses().any(|own| own.address.addr().is_ipv6())
     }
 }
 

@@ -40,7 +40,7 @@ mod rules;
 mod values;
 
 pub use common::{
-    Admin, Cluster, Common, Congestion, Idle, Limits, Log, LogFormat, LogLevel, Node, PORTS_MAX, Port, Tcp,
+    Admin, Cluster, Common, Congestion, Idle, Limits, Log, LogFormat, LogLevel, Node, PORTS_MAX, Port, PortAddress, Tcp,
 };
 pub use error::{ConfigError, Problem};
 pub use form::{Form, Key, int, list, ms, text};

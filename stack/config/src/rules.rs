@@ -1,6 +1,6 @@
 //! Rules that span several keys of the tables both node types have.
 
-use crate::common::{Cluster, Common, Limits, Port, Tcp};
+use crate::common::{Cluster, Common, Limits, Port, PortAddress, Tcp};
 use crate::read::Checker;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -25,10 +25,20 @@ impl Common {
         }
     }
 
-    /// The port whose network contains `address`.
+    /// The port with a network that contains `address`, and that network.
+    fn port_to(&self, address: IpAddr) -> Option<(usize, IpNet)> {
+        let networks =
+            self.ports.iter().enumerate().flat_map(|(n, port)| port.addresses().map(move |own| (n, own.address)));
+        networks.into_iter().find(|(_, network)| network.contains(&address))
+    }
+
+    /// The key under which `address` is one of this node's own.
     #[must_use]
-    pub fn port_to(&self, address: IpAddr) -> Option<usize> {
-        self.ports.iter().position(|port| port.address.contains(&address))
+    pub fn own_address_key(&self, address: IpAddr) -> Option<String> {
+        let own = self.ports.iter().enumerate().flat_map(|(n, port)| port.addresses().map(move |own| (n, own)));
+        own.into_iter()
+            .find(|(_, own)| own.address.addr() == address)
+            .map(|(n, own)| format!("port[{n}].{}", own.keys.0))
     }
 
     /// Refuses `address`, which stands at `path` and belongs to another node, unless it is a usable host address that no port of this
@@ -36,10 +46,10 @@ impl Common {
     pub fn check_peer_address(&self, path: &str, address: IpAddr, checker: &mut Checker<'_>) {
         if let Some(problem) = host_address_problem(address) {
             checker.refuse(path, format!("{address} {problem}"));
-        } else if let Some(at) = self.ports.iter().position(|port| port.address.addr() == address) {
-            checker.refuse(path, format!("{address} is this node's own address, port[{at}].address"));
-        } else if let Some(at) = self.port_to(address) {
-            if let Some(problem) = network_edge_problem(self.ports[at].address, address) {
+        } else if let Some(key) = self.own_address_key(address) {
+            checker.refuse(path, format!("{address} is this node's own address, {key}"));
+        } else if let Some((_, network)) = self.port_to(address) {
+            if let Some(problem) = network_edge_problem(network, address) {
                 checker.refuse(path, format!("{address} {problem}"));
             }
         } else {
@@ -49,6 +59,26 @@ impl Common {
             );
         }
     }
+
+    /// Refuses `address`, a VIP at `path`, unless a port has an address of its family: neighbours are asked for from there.
+    pub fn check_vip_family(&self, path: &str, address: IpAddr, checker: &mut Checker<'_>) {
+        let mut own = self.ports.iter().flat_map(Port::addresses);
+        if !own.any(|own| own.address.addr().is_ipv4() == address.is_ipv4()) {
+            let family = family_of(address);
+            checker.refuse(
+                path,
+                format!(
+                    "{address} is an {family} address, and no port has one: port[].second_address gives a port an address of \
+                     the other family"
+                ),
+            );
+        }
+    }
+}
+
+/// A family's name.
+const fn family_of(address: IpAddr) -> &'static str {
+    if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
 impl Cluster {
@@ -66,38 +96,72 @@ impl Cluster {
 
 fn check_ports(ports: &[Port], checker: &mut Checker<'_>) {
     for (n, port) in ports.iter().enumerate() {
-        let path = format!("port[{n}].address");
-        let address = port.address.addr();
-        if let Some(problem) = host_address_problem(address).or_else(|| network_edge_problem(port.address, address)) {
-            checker.refuse(&path, format!("{} {problem}", port.address));
+        if let Some(m) = ports[..n].iter().position(|earlier| earlier.device == port.device) {
+            let sentence = format!("device \"{}\" is already that of port[{m}]", port.device);
+            checker.refuse(&format!("port[{n}].device"), sentence);
         }
-        if let Some(gateway) = port.gateway {
-            check_gateway(n, port, gateway, checker);
-        }
-        for (m, earlier) in ports[..n].iter().enumerate() {
-            if earlier.device == port.device {
-                let sentence = format!("device \"{}\" is already that of port[{m}]", port.device);
-                checker.refuse(&format!("port[{n}].device"), sentence);
-            }
-            if earlier.address.addr() == address {
-                checker.refuse(&path, format!("{address} is already the address of port[{m}]"));
-            } else if earlier.address.contains(&port.address.network())
-                || port.address.contains(&earlier.address.network())
-            {
-                checker.refuse(&path, format!("{} overlaps with port[{m}].address, {}", port.address, earlier.address));
+        check_families(n, port, checker);
+        for own in port.addresses() {
+            check_address(n, &own, checker);
+            for (m, earlier) in ports[..n].iter().enumerate() {
+                for other in earlier.addresses() {
+                    check_apart((n, &own), (m, &other), checker);
+                }
             }
         }
     }
 }
 
-fn check_gateway(n: usize, port: &Port, gateway: IpAddr, checker: &mut Checker<'_>) {
-    let path = format!("port[{n}].gateway");
-    if let Some(problem) = host_address_problem(gateway) {
-        checker.refuse(&path, format!("{gateway} {problem}"));
-    } else if gateway == port.address.addr() {
-        checker.refuse(&path, format!("{gateway} is the node itself (port[{n}].address)"));
-    } else if !port.address.contains(&gateway) {
-        checker.refuse(&path, format!("{gateway} is not in the network of port[{n}].address, {}", port.address));
+/// Refuses second addresses that are no second family.
+fn check_families(n: usize, port: &Port, checker: &mut Checker<'_>) {
+    let key = |name: &str| format!("port[{n}].{name}");
+    if let Some(second) = port.second_address
+        && second.addr().is_ipv4() == port.address.addr().is_ipv4()
+    {
+        let family = family_of(second.addr());
+        let sentence = format!(
+            "port[{n}].second_address ({second}) and port[{n}].address ({}) are both {family} addresses; a port has one of each \
+             family at most",
+            port.address
+        );
+        checker.refuse_pair(&key("second_address"), &key("address"), sentence);
+    }
+    if let Some(gateway) = port.second_gateway.filter(|_| port.second_address.is_none()) {
+        let sentence = format!("port[{n}].second_gateway ({gateway}) needs a port[{n}].second_address of its family");
+        checker.refuse_pair(&key("second_gateway"), &key("second_address"), sentence);
+    }
+}
+
+/// Refuses what is no address of a host, and a gateway that is not next to it.
+fn check_address(n: usize, own: &PortAddress, checker: &mut Checker<'_>) {
+    let PortAddress { address, gateway, keys: (key, gateway_key) } = *own;
+    let path = format!("port[{n}].{key}");
+    let host = address.addr();
+    if let Some(problem) = host_address_problem(host).or_else(|| network_edge_problem(address, host)) {
+        checker.refuse(&path, format!("{address} {problem}"));
+    }
+    let Some(gateway) = gateway else { return };
+    let gateway_path = format!("port[{n}].{gateway_key}");
+    let is_link_local =
+        matches!((gateway, host), (IpAddr::V6(gateway), IpAddr::V6(_)) if gateway.is_unicast_link_local());
+    if is_link_local {
+        // Routers say where they are by such addresses, which are in no configured network.
+    } else if let Some(problem) = host_address_problem(gateway) {
+        checker.refuse(&gateway_path, format!("{gateway} {problem}"));
+    } else if gateway == host {
+        checker.refuse(&gateway_path, format!("{gateway} is the node itself ({path})"));
+    } else if !address.contains(&gateway) {
+        checker.refuse(&gateway_path, format!("{gateway} is not in the network of {path}, {address}"));
+    }
+}
+
+/// Refuses the address of a port that is in the network of another's.
+fn check_apart((n, own): (usize, &PortAddress), (m, other): (usize, &PortAddress), checker: &mut Checker<'_>) {
+    let (path, key, address) = (format!("port[{n}].{}", own.keys.0), other.keys.0, own.address);
+    if other.address.addr() == address.addr() {
+        checker.refuse(&path, format!("{} is already the address of port[{m}]", address.addr()));
+    } else if other.address.contains(&address.network()) || address.contains(&other.address.network()) {
+        checker.refuse(&path, format!("{address} overlaps with port[{m}].{key}, {}", other.address));
     }
 }
 
@@ -152,27 +216,32 @@ impl Limits {
 /// Why `address` cannot be the address of one host here, as the end of a sentence; `None` if it can.
 #[must_use]
 pub fn host_address_problem(address: IpAddr) -> Option<&'static str> {
-    let IpAddr::V4(v4) = address else { return Some("is an IPv6 address; only IPv4 is served yet") };
-    if v4.is_unspecified() {
-        Some("is the unspecified address")
-    } else if v4.is_loopback() {
-        Some("is a loopback address")
-    } else if v4.is_multicast() {
-        Some("is a multicast address")
-    } else if v4.is_broadcast() {
-        Some("is the broadcast address")
-    } else {
-        None
+    let (is_unspecified, is_loopback) = (address.is_unspecified(), address.is_loopback());
+    match address {
+        _ if is_unspecified => Some("is the unspecified address"),
+        _ if is_loopback => Some("is a loopback address"),
+        _ if address.is_multicast() => Some("is a multicast address"),
+        IpAddr::V4(v4) if v4.is_broadcast() => Some("is the broadcast address"),
+        IpAddr::V4(_) => None,
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            Some("is a link-local address, which means another host on each link")
+        }
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("is an IPv4 address in IPv6 clothes; write it as IPv4"),
+        IpAddr::V6(_) => None,
     }
 }
 
-/// Why no host in `network` may have `address`: it is the network's first or last. A /31 or /32 has none such.
+/// Why no host in `network` may have `address`: it is the network's first, which in IPv6 means any router (RFC 4291 section
+/// 2.6.1), or in IPv4 its last. A network of one or two addresses has none such.
 fn network_edge_problem(network: IpNet, address: IpAddr) -> Option<&'static str> {
     if network.max_prefix_len() - network.prefix_len() < 2 {
         None
     } else if address == network.network() {
-        Some("is the address of the network itself, not of a host in it")
-    } else if address == network.broadcast() {
+        Some(match address {
+            IpAddr::V4(_) => "is the address of the network itself, not of a host in it",
+            IpAddr::V6(_) => "is the anycast address of its network's routers, not of a host in it",
+        })
+    } else if address.is_ipv4() && address == network.broadcast() {
         Some("is the broadcast address of its network")
     } else {
         None

@@ -128,10 +128,6 @@ fn combinations_in_ports() {
             "t.toml:1:14: eal[1]: \"--\" ends EAL's arguments and is not one of them",
         ),
         (
-            with("10.77.0.10/24", "2001:db8::1/64"),
-            "t.toml:7:11: port[0].address: 2001:db8::1/64 is an IPv6 address; only IPv4 is served yet",
-        ),
-        (
             with("10.77.0.10/24", "10.77.0.0/24"),
             "t.toml:7:11: port[0].address: 10.77.0.0/24 is the address of the network itself, not of a host in it",
         ),
@@ -159,6 +155,68 @@ fn combinations_in_ports() {
         (
             second("device = \"net_null1\"\naddress = \"10.77.0.129/25\""),
             "t.toml:10:11: port[1].address: 10.77.0.129/25 overlaps with port[0].address, 10.77.0.10/24",
+        ),
+    ];
+    assert_refused(&cases);
+}
+
+#[test]
+fn ipv6_addresses_that_are_no_host_s() {
+    let address = |address: &str| with("10.77.0.10/24", address);
+    let gateway = |gateway: &str| format!("{}gateway = \"{gateway}\"", address("fd77::10/64"));
+    let cases = [
+        (address("::/64"), "t.toml:7:11: port[0].address: ::/64 is the unspecified address"),
+        (address("::1/128"), "t.toml:7:11: port[0].address: ::1/128 is a loopback address"),
+        (address("ff02::1/64"), "t.toml:7:11: port[0].address: ff02::1/64 is a multicast address"),
+        (
+            address("fe80::1/64"),
+            "t.toml:7:11: port[0].address: fe80::1/64 is a link-local address, which means another host on each link",
+        ),
+        (
+            address("::ffff:10.0.0.1/96"),
+            "t.toml:7:11: port[0].address: ::ffff:10.0.0.1/96 is an IPv4 address in IPv6 clothes; write it as IPv4",
+        ),
+        (
+            address("fd77::/64"),
+            "t.toml:7:11: port[0].address: fd77::/64 is the anycast address of its network's routers, not of a host in it",
+        ),
+        (
+            gateway("fd78::1"),
+            "t.toml:8:11: port[0].gateway: fd78::1 is not in the network of port[0].address, fd77::10/64",
+        ),
+        (gateway("fd77::10"), "t.toml:8:11: port[0].gateway: fd77::10 is the node itself (port[0].address)"),
+        (
+            gateway("10.77.0.1"),
+            "t.toml:8:11: port[0].gateway: 10.77.0.1 is not in the network of port[0].address, fd77::10/64",
+        ),
+        (
+            format!("{GOOD}gateway = \"fe80::1\""),
+            "t.toml:8:11: port[0].gateway: fe80::1 is a link-local address, which means another host on each link",
+        ),
+    ];
+    assert_refused(&cases);
+}
+
+#[test]
+fn combinations_of_two_families() {
+    let second = |lines: &str| format!("{GOOD}{lines}");
+    let cases = [
+        (
+            second("second_address = \"10.78.0.10/24\""),
+            "t.toml:8:18: port[0].second_address: port[0].second_address (10.78.0.10/24) and port[0].address (10.77.0.10/24) \
+             are both IPv4 addresses; a port has one of each family at most",
+        ),
+        (
+            second("second_gateway = \"fd77::1\""),
+            "t.toml:8:18: port[0].second_gateway: port[0].second_gateway (fd77::1) needs a port[0].second_address of its family",
+        ),
+        (
+            second("second_address = \"fd77::10/64\"\nsecond_gateway = \"10.77.0.1\""),
+            "t.toml:9:18: port[0].second_gateway: 10.77.0.1 is not in the network of port[0].second_address, fd77::10/64",
+        ),
+        (
+            second("second_address = \"fd77::10/64\"\n[[port]]\ndevice = \"net_null1\"\naddress = \"fd77::11/64\""),
+            "t.toml:11:11: port[1].address: fd77::11/64 overlaps with port[0].second_address, fd77::10/64",
         ),
     ];
     assert_refused(&cases);
@@ -223,6 +281,14 @@ fn the_last_value_before_each_combination_is_refused_is_accepted() {
         (with("10.77.0.10/24", "10.77.0.0/31"), "a network of two"),
         (with("10.77.0.10/24", "10.77.0.10/32"), "a network of one"),
         (format!("{GOOD}mtu = 1280"), "least mtu"),
+        (with("10.77.0.10/24", "2001:db8::10/64"), "IPv6"),
+        (with("10.77.0.10/24", "fd77::ffff:ffff:ffff:ffff/64"), "IPv6 has no broadcast"),
+        (with("10.77.0.10/24", "fd77::/127"), "two routers of a link (RFC 6164)"),
+        (format!("{}gateway = \"fe80::1\"", with("10.77.0.10/24", "fd77::10/64")), "a link-local gateway"),
+        (
+            format!("{GOOD}gateway = \"10.77.0.1\"\nsecond_address = \"fd77::10/64\"\nsecond_gateway = \"fe80::1\""),
+            "both families",
+        ),
         (format!("{GOOD}vlan = 4094"), "last vlan"),
     ] {
         assert!(parse::<Plain>("t.toml", &text).is_ok(), "{what}: {}", refused(&text));

@@ -25,6 +25,9 @@ const FRAME_OVERHEAD: u32 = 18;
 /// Any NUMA node: DPDK's `SOCKET_ID_ANY`, as its queue functions take it.
 const ANY_NUMA_NODE: u32 = u32::MAX;
 
+/// `ENOTSUP`: the device has no such function.
+const NOT_SUPPORTED: c_int = 95;
+
 /// What a port is to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PortConfig {
@@ -39,13 +42,15 @@ pub struct PortConfig {
     /// How many buffers the port brings to the pool of all ports. Both queues, the caches and the node's
     /// bursts live on them; some devices take another 2,048.
     pub pool_frames: u32,
+    /// Whether frames to Ethernet groups are to be received: neighbours ask for IPv6 addresses in groups.
+    pub hears_groups: bool,
 }
 
 impl PortConfig {
-    /// A port with queues of 1,024 frames.
+    /// A port with queues of 1,024 frames that does not hear groups.
     #[must_use]
     pub fn new(device: impl Into<String>, mtu: u16) -> Self {
-        Self { device: device.into(), mtu, rx_frames: 1_024, tx_frames: 1_024, pool_frames: 8_191 }
+        Self { device: device.into(), mtu, rx_frames: 1_024, tx_frames: 1_024, pool_frames: 8_191, hears_groups: false }
     }
 }
 
@@ -101,8 +106,8 @@ pub struct DeviceStats {
 
 /// A port that is open and started. Stopped and closed when dropped; EAL then forgets the device.
 ///
-/// It receives what is for its own Ethernet address and broadcasts, as devices do from the start. Those that cannot
-/// filter deliver everything, and the node sorts.
+/// It receives what is for its own Ethernet address and broadcasts, as devices do from the start, and if wished what is for
+/// groups. Those that cannot filter deliver everything, and the node sorts.
 #[derive(Debug)]
 pub struct Port {
     id: u16,
@@ -134,6 +139,9 @@ impl Port {
         let mac = mac(id)?;
         // SAFETY: the port is configured and has its queues.
         checked("start", unsafe { dpdk_sys::rte_eth_dev_start(id) })?;
+        if config.hears_groups {
+            hear_groups(id)?;
+        }
         open_ports.push(id);
         drop(open_ports);
         let mut capabilities = Capabilities::new(&device, &offer, grant, (config.rx_frames, config.tx_frames), frames);
@@ -315,6 +323,13 @@ fn set_up(id: u16, config: &PortConfig, grant: Grant, pool: &Pool) -> Result<(u1
     let status = unsafe { dpdk_sys::rte_eth_tx_queue_setup(id, 0, tx, ANY_NUMA_NODE, ptr::null()) };
     checked("set up its transmit queue", status)?;
     Ok((rx, tx))
+}
+
+/// Has a started port receive frames to all groups. A device without that switch has no such filter, or its kernel interface has.
+fn hear_groups(id: u16) -> Result<(), PortError> {
+    // SAFETY: an open port; DPDK checks the id.
+    let status = unsafe { dpdk_sys::rte_eth_allmulticast_enable(id) };
+    if status == -NOT_SUPPORTED { Ok(()) } else { checked("receive frames to groups", status) }
 }
 
 fn mac(id: u16) -> Result<MacAddr, PortError> {

@@ -43,8 +43,11 @@ where
 {
     fn open(eal: &[String], common: &Common) -> anyhow::Result<Self> {
         let eal = Eal::init(&with_prefix(eal, common.node.name.as_str()))?;
-        let configs: Vec<PortConfig> =
-            common.ports.iter().map(|port| PortConfig::new(port.device.as_str(), port.mtu)).collect();
+        let config = |port: &baton_config::Port| PortConfig {
+            hears_groups: port.has_ipv6(),
+            ..PortConfig::new(port.device.as_str(), port.mtu)
+        };
+        let configs: Vec<PortConfig> = common.ports.iter().map(config).collect();
         let ports = Ports::open(&eal, &configs).context("cannot open the ports")?;
         let (handle, inbox) = control();
         let idle = match common.node.idle {

@@ -31,7 +31,10 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn new<P: Program>(common: &Common, macs: &[MacAddr], boot: u32) -> Self {
-        let describe = |(n, (port, mac)): (usize, (&baton_config::Port, &MacAddr))| json!({"port": n, "device": port.device, "mac": mac.to_string(), "address": port.address.to_string(), "mtu": port.mtu});
+        let describe = |(n, (port, mac)): (usize, (&baton_config::Port, &MacAddr))| {
+            let second = port.second_address.map(|address| address.to_string());
+            json!({"port": n, "device": port.device, "mac": mac.to_string(), "address": port.address.to_string(), "second_address": second, "mtu": port.mtu})
+        };
         Self {
             program: P::NAME,
             version: P::VERSION,
