@@ -1,9 +1,10 @@
 //! The configuration files of a simulated cluster's nodes: the same format, read by the same parsers, as the programs'.
 
-use crate::plan::{CLUSTER_PORT, PREFIX_LEN, Place, Plan};
+use crate::plan::{CLUSTER_PORT, Place, Plan, prefix_len};
 use baton_backend::config::BackendConfig;
 use baton_config::ConfigError;
 use baton_frontend::config::FrontendConfig;
+use baton_stack::addr::IpAddr;
 use baton_stack::time::Duration;
 use std::fmt::Write;
 
@@ -67,17 +68,21 @@ fn front_end_text(plan: &Plan, tuning: &Tuning) -> String {
 }
 
 fn common(place: &Place, id: &str, tuning: &Tuning) -> String {
-    let Place { name, address, .. } = place;
+    let Place { name, address, second_address, .. } = place;
+    let with_prefix = |address: IpAddr| format!("\"{address}/{}\"", prefix_len(address));
+    let second = second_address.map(|second| format!("second_address = {}\n", with_prefix(second)));
     format!(
         "[node]\nname = \"{name}\"\n{id}\
          [cluster]\nsecret_file = \"cluster.key\"\nudp_port = {CLUSTER_PORT}\n\
          lease_ms = {}\nheartbeat_ms = {}\nlease_margin_ms = {}\n\
          [tcp]\ntime_wait_ms = {}\n\
-         [[port]]\ndevice = \"sim\"\naddress = \"{address}/{PREFIX_LEN}\"\n",
+         [[port]]\ndevice = \"sim\"\naddress = {}\n{}",
         tuning.lease.as_millis(),
         tuning.heartbeat.as_millis(),
         tuning.lease_margin.as_millis(),
         tuning.time_wait.as_millis(),
+        with_prefix(*address),
+        second.unwrap_or_default(),
     )
 }
 
@@ -85,12 +90,13 @@ fn common(place: &Place, id: &str, tuning: &Tuning) -> String {
 mod tests {
     use super::*;
     use crate::dice::Seed;
-    use crate::plan::BACK_ENDS_MAX;
+    use crate::plan::{BACK_ENDS_MAX, Family};
 
     #[test]
     fn every_node_accepts_its_configuration() {
-        for count in [1, 2, BACK_ENDS_MAX] {
-            let plan = Plan::new(Seed(1), count);
+        let families = [Family::V4, Family::V6, Family::Mixed];
+        for (count, family) in [1, 2, BACK_ENDS_MAX].into_iter().flat_map(|count| families.map(|of| (count, of))) {
+            let plan = Plan::new(Seed(1), count, family);
             let tuning = Tuning { lease: Duration::from_millis(700), ..Tuning::default() };
             let front_end = front_end(&plan, &tuning).unwrap();
             assert_eq!(front_end.backends.len(), count);

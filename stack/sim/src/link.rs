@@ -13,6 +13,10 @@ use baton_stack::time::{Duration, Instant};
 
 const ETHERNET_HEADER_LEN: usize = 14;
 const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
+const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
+const IPV6_HEADER_LEN: usize = 40;
+/// The first byte of an IPv6 header behind the fields that no checksum covers and that say how long the packet is.
+const IPV6_NEXT_HEADER: usize = 6;
 
 /// What one direction of a link does to frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -199,22 +203,22 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Changes one byte of an IPv4 packet, which its checksums always notice: a change within 8 bits alters a
+/// Changes one byte of an IP packet, which its checksums always notice, but for an IPv6 hop limit: a change within 8 bits alters a
 /// one's-complement sum. `false` for other frames: they have no checksum but Ethernet's, which drops them.
 fn corrupt(frame: &mut SimFrame, position: u64, flip: u8) -> bool {
     let bytes = frame.bytes_mut();
-    if bytes.get(12..14) != Some(&ETHERTYPE_IPV4[..]) {
-        return false;
-    }
-    let Some(total_len) = bytes.get(16..18).map(|b| usize::from(u16::from_be_bytes([b[0], b[1]]))) else {
-        return false;
+    let length = |at: usize| bytes.get(at..at + 2).map_or(0, |b| usize::from(u16::from_be_bytes([b[0], b[1]])));
+    let (first, len) = match bytes.get(12..14).map(|b| [b[0], b[1]]) {
+        Some(ETHERTYPE_IPV4) => (0, length(16)),
+        Some(ETHERTYPE_IPV6) => (IPV6_NEXT_HEADER, IPV6_HEADER_LEN + length(18)),
+        _ => return false,
     };
-    let end = (ETHERNET_HEADER_LEN + total_len).min(bytes.len());
-    let Some(span) = end.checked_sub(ETHERNET_HEADER_LEN).filter(|&span| span > 0) else {
+    let (first, end) = (ETHERNET_HEADER_LEN + first, (ETHERNET_HEADER_LEN + len).min(bytes.len()));
+    let Some(span) = end.checked_sub(first).filter(|&span| span > 0) else {
         return false;
     };
     let offset = usize::try_from(position % u64::try_from(span).unwrap_or(1)).unwrap_or(0);
-    bytes[ETHERNET_HEADER_LEN + offset] ^= flip;
+    bytes[first + offset] ^= flip;
     true
 }
 
@@ -313,6 +317,27 @@ mod tests {
         }
         assert!(carry(&mut link, 0, SimFrame::new(&[0; 60])).is_empty(), "an ARP frame has no checksum of its own");
         assert!(carry(&mut link, 0, SimFrame::new(&[0; 3])).is_empty());
+    }
+
+    #[test]
+    fn an_ipv6_packet_is_changed_where_a_checksum_sees_it_and_not_in_its_length() {
+        let settings = LinkSettings { corrupt_ppm: PPM, ..LinkSettings::default() };
+        let mut link = link(settings);
+        let whole = {
+            let mut bytes = vec![0; 14 + 40 + 20 + 6];
+            bytes[12..14].copy_from_slice(&ETHERTYPE_IPV6);
+            bytes[19] = 20;
+            SimFrame::new(&bytes)
+        };
+        let mut changed = [false; 80];
+        for _ in 0..2_000 {
+            let out = carry(&mut link, 0, whole.clone());
+            let differing: Vec<_> = (0..80).filter(|&at| out[0].1.bytes()[at] != whole.bytes()[at]).collect();
+            assert_eq!(differing.len(), 1);
+            changed[differing[0]] = true;
+        }
+        let expected: Vec<_> = (0..80).map(|at| (20..74).contains(&at)).collect();
+        assert_eq!(changed[..], expected[..]);
     }
 
     #[test]

@@ -4,11 +4,12 @@
 
 use crate::dice::Dice;
 use crate::plan::VIP_PORT;
-use baton_stack::addr::{IpAddr, Ipv4Addr, MacAddr};
+use baton_stack::addr::{IpAddr, MacAddr};
 use baton_stack::node::{FRAME_LEN_MAX, Frame, Node, PortId, Transmit, Verdict};
 use baton_stack::time::{Duration, Instant};
 use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, IpAddress, IpProtocol, Ipv4Packet, TcpPacket, UdpPacket,
+    EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv6Packet, IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet,
+    TcpPacket, UdpPacket,
 };
 
 /// What a host of nonsense is made of.
@@ -56,13 +57,19 @@ impl Noise {
             return Vec::new();
         };
         let mac = if self.dice.below(10) == 0 { MacAddr::BROADCAST } else { mac };
-        let mut frame = match (self.dice.below(6), address, self.settings.address) {
-            (1, IpAddr::V4(to), IpAddr::V4(from)) => self.packet(IpProtocol::Udp, from, to),
-            (2, IpAddr::V4(to), IpAddr::V4(from)) => {
-                let protocol = IpProtocol::from(self.byte());
-                self.packet(protocol, from, to)
+        let (kind, from) = (self.dice.below(6), self.settings.address);
+        let mut frame = match kind {
+            // Nobody has an address in the other family.
+            _ if address.is_ipv4() != from.is_ipv4() => {
+                let len = self.dice.size(14, FRAME_LEN_MAX);
+                self.bytes(len)
             }
-            (3..=5, IpAddr::V4(to), IpAddr::V4(from)) => self.packet(IpProtocol::Tcp, from, to),
+            1 => self.packet(IpProtocol::Udp, from, address),
+            2 => {
+                let protocol = self.protocol();
+                self.packet(protocol, from, address)
+            }
+            3..=5 => self.packet(IpProtocol::Tcp, from, address),
             _ => {
                 let len = self.dice.size(14, FRAME_LEN_MAX);
                 self.bytes(len)
@@ -82,42 +89,44 @@ impl Noise {
         frame
     }
 
-    /// An IPv4 packet whose headers are right, or nearly so, around random contents.
-    fn packet(&mut self, protocol: IpProtocol, from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
+    /// Any protocol; in IPv6 often ICMPv6 or an extension header.
+    fn protocol(&mut self) -> IpProtocol {
+        let any = self.byte();
+        let often = [1, 58, 0, 43, 44, 60][usize::from(any % 6)];
+        let is_often = self.settings.address.is_ipv6() && self.dice.below(2) == 0;
+        IpProtocol::from(if is_often { often } else { any })
+    }
+
+    /// An IP packet whose headers are right, or nearly so, around random contents.
+    fn packet(&mut self, protocol: IpProtocol, from: IpAddr, to: IpAddr) -> Vec<u8> {
         let len = self.dice.size(20, 400);
-        let mut frame = self.bytes(14 + 20 + len);
+        let header_len = if from.is_ipv4() { 20 } else { 40 };
+        let mut frame = self.bytes(14 + header_len + len);
         let (fragment, unchecked) = (self.dice.below(10) == 0, self.dice.below(10) == 0);
-        let mut ethernet = EthernetFrame::new_unchecked(&mut frame[..]);
-        ethernet.set_ethertype(EthernetProtocol::Ipv4);
-        let mut ip = Ipv4Packet::new_unchecked(ethernet.payload_mut());
-        ip.set_version(4);
-        ip.set_header_len(20);
-        ip.set_total_len(u16::try_from(20 + len).unwrap_or(u16::MAX));
-        ip.clear_flags();
-        ip.set_frag_offset(0);
-        ip.set_more_frags(fragment);
-        ip.set_hop_limit(64);
-        ip.set_next_header(protocol);
-        ip.set_src_addr(from);
-        ip.set_dst_addr(to);
-        ip.fill_checksum();
-        let (source, target) = (IpAddress::Ipv4(from), IpAddress::Ipv4(to));
-        match protocol {
-            IpProtocol::Tcp => {
-                let mut tcp = TcpPacket::new_unchecked(ip.payload_mut());
+        write_ip(&mut frame, (from, to), protocol, len, fragment);
+        let (source, target) = (IpAddress::from(from), IpAddress::from(to));
+        let payload = &mut frame[14 + header_len..];
+        match (protocol, source, target) {
+            (IpProtocol::Tcp, ..) => {
+                let mut tcp = TcpPacket::new_unchecked(payload);
                 tcp.set_dst_port(VIP_PORT);
                 tcp.set_header_len(20 + u8::try_from(self.dice.below(6) * 4).unwrap_or(0));
                 if usize::from(tcp.header_len()) <= len && !unchecked {
                     tcp.fill_checksum(&source, &target);
                 }
             }
-            IpProtocol::Udp => {
-                let mut udp = UdpPacket::new_unchecked(ip.payload_mut());
+            (IpProtocol::Udp, ..) => {
+                let mut udp = UdpPacket::new_unchecked(payload);
                 udp.set_dst_port(self.settings.cluster_port);
                 udp.set_len(u16::try_from(len).unwrap_or(u16::MAX));
                 if !unchecked {
                     udp.fill_checksum(&source, &target);
                 }
+            }
+            // Its hop limit keeps it from being a lie about a neighbour.
+            (IpProtocol::Icmpv6, IpAddress::Ipv6(source), IpAddress::Ipv6(target)) if !unchecked => {
+                payload[0] = 125 + payload[0] % 16;
+                Icmpv6Packet::new_unchecked(payload).fill_checksum(&source, &target);
             }
             _ => {}
         }
@@ -130,6 +139,45 @@ impl Noise {
 
     fn byte(&mut self) -> u8 {
         u8::try_from(self.dice.below(256)).unwrap_or(0)
+    }
+}
+
+/// Writes an IP header in front of `len` bytes.
+pub(crate) fn write_ip(
+    frame: &mut [u8],
+    (from, to): (IpAddr, IpAddr),
+    protocol: IpProtocol,
+    len: usize,
+    fragment: bool,
+) {
+    let mut ethernet = EthernetFrame::new_unchecked(frame);
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            ethernet.set_ethertype(EthernetProtocol::Ipv4);
+            let mut ip = Ipv4Packet::new_unchecked(ethernet.payload_mut());
+            ip.set_version(4);
+            ip.set_header_len(20);
+            ip.set_total_len(u16::try_from(20 + len).unwrap_or(u16::MAX));
+            ip.clear_flags();
+            ip.set_frag_offset(0);
+            ip.set_more_frags(fragment);
+            ip.set_hop_limit(64);
+            ip.set_next_header(protocol);
+            ip.set_src_addr(from);
+            ip.set_dst_addr(to);
+            ip.fill_checksum();
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            ethernet.set_ethertype(EthernetProtocol::Ipv6);
+            let mut ip = Ipv6Packet::new_unchecked(ethernet.payload_mut());
+            ip.set_version(6);
+            ip.set_payload_len(u16::try_from(len).unwrap_or(u16::MAX));
+            ip.set_hop_limit(64);
+            ip.set_next_header(if fragment { IpProtocol::Ipv6Frag } else { protocol });
+            ip.set_src_addr(from);
+            ip.set_dst_addr(to);
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {}
     }
 }
 
@@ -177,33 +225,37 @@ mod tests {
     use super::*;
     use crate::check::{Seen, parse};
     use crate::dice::Seed;
+    use crate::plan::{Family, Place, Plan};
 
     #[test]
     fn it_speaks_every_kind_of_nonsense_and_only_for_itself() {
-        let own = MacAddr([2, 9, 9, 9, 9, 9]);
-        let settings = NoiseSettings {
-            mac: own,
-            address: Ipv4Addr::new(10, 77, 0, 9).into(),
-            targets: vec![(MacAddr([2; 6]), Ipv4Addr::new(10, 77, 0, 100).into())],
-            cluster_port: 9910,
-            every: Duration::from_micros(10),
-            until: Instant::from_micros(100),
-        };
-        let mut noise = Noise::new(settings, Seed(1).stream("noise"));
-        let (mut tcp, mut broken, mut other) = (0, 0, 0);
-        for _ in 0..5000 {
-            let frame = noise.frame();
-            assert!((14..=FRAME_LEN_MAX).contains(&frame.len()));
-            assert_eq!(frame[6..12], own.0);
-            match parse(&frame) {
-                Seen::Tcp(segment) => {
-                    assert_eq!(segment.from.addr, noise.settings.address);
-                    tcp += 1;
+        for family in [Family::V4, Family::V6] {
+            let (place, vip) = (Place::noise(family), Plan::new(Seed(1), 1, family).vip);
+            let own = place.mac;
+            let settings = NoiseSettings {
+                mac: own,
+                address: place.address,
+                targets: vec![(MacAddr([2; 6]), vip.addr)],
+                cluster_port: 9910,
+                every: Duration::from_micros(10),
+                until: Instant::from_micros(100),
+            };
+            let mut noise = Noise::new(settings, Seed(1).stream("noise"));
+            let (mut tcp, mut broken, mut other) = (0, 0, 0);
+            for _ in 0..5000 {
+                let frame = noise.frame();
+                assert!((14..=FRAME_LEN_MAX).contains(&frame.len()));
+                assert_eq!(frame[6..12], own.0);
+                match parse(&frame) {
+                    Seen::Tcp(segment) => {
+                        assert_eq!(segment.from.addr, noise.settings.address);
+                        tcp += 1;
+                    }
+                    Seen::Broken { .. } => broken += 1,
+                    Seen::Other => other += 1,
                 }
-                Seen::Broken { .. } => broken += 1,
-                Seen::Other => other += 1,
             }
+            assert!(tcp > 200 && broken > 500 && other > 500, "{family:?}: {tcp} {broken} {other}");
         }
-        assert!(tcp > 200 && broken > 500 && other > 500, "{tcp} {broken} {other}");
     }
 }

@@ -3,10 +3,8 @@
 use crate::dice::Seed;
 use crate::reference::Reference;
 use crate::world::Maker;
-use baton_stack::addr::{Endpoint, IpAddr, Ipv4Addr, MacAddr};
+use baton_stack::addr::{Endpoint, IpAddr, Ipv4Addr, Ipv6Addr, MacAddr};
 
-/// Bits of the one network that everybody is on.
-pub const PREFIX_LEN: u8 = 24;
 /// The port that the VIP serves.
 pub const VIP_PORT: u16 = 80;
 
@@ -24,6 +22,33 @@ pub const BACK_ENDS_MAX: usize = 64;
 /// Most client hosts.
 pub const CLIENTS_MAX: usize = 50;
 
+/// Which addresses there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// IPv4 alone.
+    V4,
+    /// IPv6 alone.
+    V6,
+    /// Clients and VIP have IPv6, the nodes IPv4; the front-end has both.
+    Mixed,
+}
+
+impl Family {
+    const fn of_nodes(self) -> fn(u8) -> IpAddr {
+        match self {
+            Self::V4 | Self::Mixed => ipv4,
+            Self::V6 => ipv6,
+        }
+    }
+
+    const fn of_clients(self) -> fn(u8) -> IpAddr {
+        match self {
+            Self::V4 => ipv4,
+            Self::V6 | Self::Mixed => ipv6,
+        }
+    }
+}
+
 /// A node's place in the network.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Place {
@@ -31,25 +56,32 @@ pub struct Place {
     pub name: String,
     /// Its own address.
     pub address: IpAddr,
+    /// An address of the other family.
+    pub second_address: Option<IpAddr>,
     /// Its port's Ethernet address.
     pub mac: MacAddr,
 }
 
 impl Place {
-    fn new(name: String, host: u8) -> Self {
-        Self { name, address: address(host), mac: MacAddr([2, 0, 0, 0, 0, host]) }
+    fn new(name: String, host: u8, address: fn(u8) -> IpAddr) -> Self {
+        Self { name, address: address(host), second_address: None, mac: MacAddr([2, 0, 0, 0, 0, host]) }
     }
 
     /// The place of the host that talks nonsense.
     #[must_use]
-    pub fn noise() -> Self {
-        Self::new("noise".to_owned(), NOISE_HOST)
+    pub fn noise(family: Family) -> Self {
+        Self::new("noise".to_owned(), NOISE_HOST, family.of_clients())
     }
 
     /// The place of client `index`, counted from zero.
     #[must_use]
-    pub fn client(index: usize) -> Self {
-        Self::new(format!("client{}", index + 1), CLIENT_HOST.saturating_add(small(index)))
+    pub fn client(index: usize, family: Family) -> Self {
+        Self::new(format!("client{}", index + 1), CLIENT_HOST.saturating_add(small(index)), family.of_clients())
+    }
+
+    /// All its addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        [self.address].into_iter().chain(self.second_address)
     }
 }
 
@@ -69,12 +101,14 @@ pub struct Plan {
 impl Plan {
     /// A cluster with `back_ends` back-ends, at most [`BACK_ENDS_MAX`].
     #[must_use]
-    pub fn new(seed: Seed, back_ends: usize) -> Self {
-        let place = |k: usize| Place::new(format!("be{k}"), BACK_END_HOST.saturating_add(small(k)));
+    pub fn new(seed: Seed, back_ends: usize, family: Family) -> Self {
+        let (nodes, clients) = (family.of_nodes(), family.of_clients());
+        let place = |k: usize| Place::new(format!("be{k}"), BACK_END_HOST.saturating_add(small(k)), nodes);
+        let second_address = (family == Family::Mixed).then(|| clients(FRONT_END_HOST));
         Self {
             seed,
-            vip: Endpoint { addr: address(VIP_HOST), port: VIP_PORT },
-            front_end: Place::new("fe1".to_owned(), FRONT_END_HOST),
+            vip: Endpoint { addr: clients(VIP_HOST), port: VIP_PORT },
+            front_end: Place { second_address, ..Place::new("fe1".to_owned(), FRONT_END_HOST, nodes) },
             back_ends: (1..=back_ends.min(BACK_ENDS_MAX)).map(place).collect(),
         }
     }
@@ -84,8 +118,21 @@ fn small(n: usize) -> u8 {
     u8::try_from(n).unwrap_or(u8::MAX)
 }
 
-const fn address(host: u8) -> IpAddr {
+const fn ipv4(host: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 77, 0, host))
+}
+
+fn ipv6(host: u8) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(host)))
+}
+
+/// Bits of the one network that everybody of an address's family is on.
+#[must_use]
+pub const fn prefix_len(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 24,
+        IpAddr::V6(_) => 64,
+    }
 }
 
 /// What a member of the cluster does for clients.
@@ -136,6 +183,6 @@ impl Subject {
 fn reference(plan: &Plan) -> Member {
     let (mac, vip) = (plan.front_end.mac, plan.vip);
     let mut secrets = plan.seed.stream("secrets reference");
-    let make: Maker = Box::new(move |_| Box::new(Reference::new(mac, vip, PREFIX_LEN, secrets.bits())));
+    let make: Maker = Box::new(move |_| Box::new(Reference::new(mac, vip, prefix_len(vip.addr), secrets.bits())));
     Member { name: "reference".to_owned(), role: Role::BackEnd, make }
 }

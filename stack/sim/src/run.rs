@@ -15,7 +15,7 @@ use crate::frame::SimFrame;
 use crate::link::LinkSettings;
 use crate::noise::{Noise, NoiseSettings};
 use crate::pcap::Pcap;
-use crate::plan::{CLUSTER_PORT, Member, PREFIX_LEN, Place, Plan, Role, Subject};
+use crate::plan::{CLUSTER_PORT, Member, Place, Plan, Role, Subject, prefix_len};
 use crate::scenario::{Scenario, Trouble};
 use crate::world::{Action, CableId, DeviceId, IDLE_TURNS_MAX, Maker, NodeSettings, Observer, Port, World};
 use baton_stack::node::Frame;
@@ -78,7 +78,7 @@ impl fmt::Display for Report {
 /// Runs `scenario` with `subject`.
 #[must_use]
 pub fn run(scenario: &Scenario, subject: Subject, recorders: Recorders) -> Report {
-    let plan = Plan::new(scenario.seed, scenario.back_ends);
+    let plan = Plan::new(scenario.seed, scenario.back_ends, scenario.family);
     let cast = Cast { members: subject.members(&plan), plan, is_reference: subject == Subject::Reference };
     let mut stage = Stage::build(scenario, cast, recorders);
     let took = stage.drive(scenario);
@@ -193,7 +193,7 @@ impl Stage {
         let clients = add_clients(&mut world, scenario, &plan, tolerance, outside);
         roles.clients.extend(&clients);
         if let Some(every) = scenario.noise {
-            roles.strangers.insert(Place::noise().address);
+            roles.strangers.insert(Place::noise(scenario.family).address);
             add_noise(&mut world, scenario, &plan, every, outside);
         }
         let rules = Rules { any_window: is_reference, ..Rules::default() };
@@ -312,10 +312,10 @@ fn add_clients(
 ) -> Vec<DeviceId> {
     let mut devices = Vec::new();
     for (index, scripts) in scenario.clients.iter().enumerate() {
-        let place = Place::client(index);
+        let place = Place::client(index, scenario.family);
         let settings = ClientSettings {
             mac: place.mac,
-            address: (place.address, PREFIX_LEN),
+            address: (place.address, prefix_len(place.address)),
             server: plan.vip,
             tolerance,
             seed: scenario.seed.stream(&format!("secrets {}", place.name)).bits(),
@@ -329,9 +329,9 @@ fn add_clients(
 }
 
 fn add_noise(world: &mut World<Audience>, scenario: &Scenario, plan: &Plan, every: Duration, switch: DeviceId) {
-    let place = Place::noise();
+    let place = Place::noise(scenario.family);
     let nodes = plan.back_ends.iter().chain([&plan.front_end]);
-    let mut targets: Vec<_> = nodes.map(|node| (node.mac, node.address)).collect();
+    let mut targets: Vec<_> = nodes.flat_map(|node| node.addresses().map(|address| (node.mac, address))).collect();
     targets.push((plan.front_end.mac, plan.vip.addr));
     let settings = NoiseSettings {
         mac: place.mac,

@@ -3,6 +3,7 @@
 use crate::client::{Close, Reading, Request, RequestKind, Script};
 use crate::dice::{Dice, PPM, Seed};
 use crate::link::LinkSettings;
+use crate::plan::Family;
 use crate::world::{Clock, NodeSettings, TX_ROOM};
 use baton_stack::time::Duration;
 
@@ -39,6 +40,8 @@ pub enum Severity {
 pub struct Scenario {
     /// Of all that is random during the run.
     pub seed: Seed,
+    /// Which addresses there are.
+    pub family: Family,
     /// Number of back-ends.
     pub back_ends: usize,
     /// For each client host, its connections.
@@ -66,6 +69,8 @@ pub struct Scenario {
 pub struct Wishes {
     /// How bad it may get; drawn if not given.
     pub severity: Option<Severity>,
+    /// Which addresses there are; drawn if not given.
+    pub family: Option<Family>,
     /// Back-ends.
     pub back_ends: Option<usize>,
     /// Client hosts.
@@ -120,6 +125,7 @@ impl Scenario {
         let over = troubles.last().map_or(Duration::ZERO, |(at, _)| *at);
         Self {
             seed,
+            family: wishes.family.unwrap_or_else(|| draw_family(&mut seed.stream("family"))),
             back_ends,
             clients: draw_clients(seed, back_ends, wishes),
             uplink,
@@ -151,6 +157,14 @@ fn draw_severity(dice: &mut Dice) -> Severity {
         0 => Severity::Clean,
         1 | 2 => Severity::Links,
         _ => Severity::Nodes,
+    }
+}
+
+fn draw_family(dice: &mut Dice) -> Family {
+    match dice.below(8) {
+        0 | 1 => Family::V6,
+        2 => Family::Mixed,
+        _ => Family::V4,
     }
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use baton_sim::dice::PPM;
 use baton_sim::pcap::Pcap;
-use baton_sim::plan::{BACK_ENDS_MAX, CLIENTS_MAX, Subject};
+use baton_sim::plan::{BACK_ENDS_MAX, CLIENTS_MAX, Family, Subject};
 use baton_sim::run::{Recorders, Report, run};
 use baton_sim::scenario::{Scenario, Severity, Wishes};
 use baton_stack::time::Duration;
@@ -43,6 +43,12 @@ struct Options {
     /// How bad it may get; drawn from the seed if not given.
     #[arg(long, value_enum)]
     severity: Option<Bad>,
+    /// Which addresses there are; drawn from the seed if not given.
+    #[arg(long, value_enum)]
+    family: Option<Addresses>,
+    /// As --family ipv6.
+    #[arg(long, conflicts_with = "family")]
+    ipv6: bool,
     /// Number of back-ends.
     #[arg(long, value_name = "N", value_parser = count(BACK_ENDS_MAX))]
     backends: Option<usize>,
@@ -87,6 +93,22 @@ enum Bad {
     Nodes,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Addresses {
+    /// IPv4 alone.
+    Ipv4,
+    /// IPv6 alone.
+    Ipv6,
+    /// Clients and VIP have IPv6, the nodes IPv4.
+    Mixed,
+}
+
+impl Options {
+    fn family(&self) -> Option<Addresses> {
+        if self.ipv6 { Some(Addresses::Ipv6) } else { self.family }
+    }
+}
+
 fn main() -> ExitCode {
     let options = Options::parse();
     match drive(&options) {
@@ -125,7 +147,8 @@ fn drive(options: &Options) -> Result<bool> {
 
 fn one(options: &Options, seed: u64) -> Result<bool> {
     let scenario = scenario(options, seed);
-    println!("seed {seed}: {} back-ends, {} connections", scenario.back_ends, scenario.connections());
+    let Scenario { back_ends, family, .. } = &scenario;
+    println!("seed {seed}: {back_ends} back-ends, {} connections, {family:?}", scenario.connections());
     println!("to the cluster: {:?}", scenario.uplink);
     println!("to the clients: {:?}", scenario.downlink);
     println!("in the cluster: {:?}", scenario.cluster_link);
@@ -163,6 +186,7 @@ fn repetition(options: &Options) -> String {
     };
     let share = |ppm: Option<u32>| ppm.map(|ppm| (f64::from(ppm) / f64::from(PPM)).to_string());
     add("severity", options.severity.and_then(|bad| bad.to_possible_value()).map(|bad| bad.get_name().to_owned()));
+    add("family", options.family().and_then(|of| of.to_possible_value()).map(|of| of.get_name().to_owned()));
     add("backends", options.backends.map(|n| n.to_string()));
     add("clients", options.clients.map(|n| n.to_string()));
     add("connections", options.connections.map(|n| n.to_string()));
@@ -184,8 +208,14 @@ fn scenario(options: &Options, seed: u64) -> Scenario {
         Bad::Links => Severity::Links,
         Bad::Nodes => Severity::Nodes,
     });
+    let family = options.family().map(|family| match family {
+        Addresses::Ipv4 => Family::V4,
+        Addresses::Ipv6 => Family::V6,
+        Addresses::Mixed => Family::Mixed,
+    });
     let wishes = Wishes {
         severity,
+        family,
         back_ends: options.backends,
         clients: options.clients,
         connections: options.connections,

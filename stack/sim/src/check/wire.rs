@@ -1,7 +1,9 @@
 //! What a frame says, read with smoltcp's wire formats: not with those of the nodes that are watched.
 
 use baton_stack::addr::{Endpoint, IpAddr};
-use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpAddress, IpProtocol, Ipv4Packet, TcpOption, TcpPacket};
+use smoltcp::wire::{
+    EthernetFrame, EthernetProtocol, Icmpv6Packet, IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, TcpOption, TcpPacket,
+};
 
 /// A TCP segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,32 +42,59 @@ pub(crate) fn parse(frame: &[u8]) -> Seen<'_> {
     let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
         return Seen::Broken { how: "a frame without an Ethernet header", from: None };
     };
-    if ethernet.ethertype() != EthernetProtocol::Ipv4 {
-        return Seen::Other;
+    match ethernet.ethertype() {
+        EthernetProtocol::Ipv4 => ipv4(ethernet.payload()),
+        EthernetProtocol::Ipv6 => ipv6(ethernet.payload()),
+        _ => Seen::Other,
     }
-    let Ok(ip) = Ipv4Packet::new_checked(ethernet.payload()) else {
+}
+
+fn ipv4(packet: &[u8]) -> Seen<'_> {
+    let Ok(ip) = Ipv4Packet::new_checked(packet) else {
         return Seen::Broken { how: "an IPv4 packet shorter than it says", from: None };
     };
     if !ip.verify_checksum() {
         return Seen::Broken { how: "a wrong IPv4 checksum", from: None };
     }
-    if ip.next_header() != IpProtocol::Tcp {
-        return Seen::Other;
+    match ip.next_header() {
+        IpProtocol::Tcp => tcp(ip.payload(), IpAddr::V4(ip.src_addr()), IpAddr::V4(ip.dst_addr())),
+        _ => Seen::Other,
     }
-    let (source, target) = (ip.src_addr(), ip.dst_addr());
-    let Ok(tcp) = TcpPacket::new_checked(ip.payload()) else {
-        return Seen::Broken { how: "a TCP segment shorter than it says", from: Some(IpAddr::V4(source)) };
+}
+
+/// Nobody here puts extension headers in front of TCP but the host of nonsense.
+fn ipv6(packet: &[u8]) -> Seen<'_> {
+    let Ok(ip) = Ipv6Packet::new_checked(packet) else {
+        return Seen::Broken { how: "an IPv6 packet shorter than it says", from: None };
     };
-    if !tcp.verify_checksum(&IpAddress::Ipv4(source), &IpAddress::Ipv4(target)) {
-        return Seen::Broken { how: "a wrong TCP checksum", from: Some(IpAddr::V4(source)) };
+    let (source, target) = (ip.src_addr(), ip.dst_addr());
+    match ip.next_header() {
+        IpProtocol::Tcp => tcp(ip.payload(), IpAddr::V6(source), IpAddr::V6(target)),
+        IpProtocol::Icmpv6 => {
+            let message = Icmpv6Packet::new_checked(ip.payload());
+            if message.is_ok_and(|message| message.verify_checksum(&source, &target)) {
+                Seen::Other
+            } else {
+                Seen::Broken { how: "a wrong ICMPv6 message", from: Some(IpAddr::V6(source)) }
+            }
+        }
+        _ => Seen::Other,
+    }
+}
+
+fn tcp(segment: &[u8], source: IpAddr, target: IpAddr) -> Seen<'_> {
+    let Ok(tcp) = TcpPacket::new_checked(segment) else {
+        return Seen::Broken { how: "a TCP segment shorter than it says", from: Some(source) };
+    };
+    if !tcp.verify_checksum(&IpAddress::from(source), &IpAddress::from(target)) {
+        return Seen::Broken { how: "a wrong TCP checksum", from: Some(source) };
     }
     let Some((window_scale, tsval)) = options(tcp.options()) else {
-        return Seen::Broken { how: "malformed TCP options", from: Some(IpAddr::V4(source)) };
+        return Seen::Broken { how: "malformed TCP options", from: Some(source) };
     };
-    let end = |addr, port| Endpoint { addr: IpAddr::V4(addr), port };
     Seen::Tcp(Segment {
-        from: end(source, tcp.src_port()),
-        to: end(target, tcp.dst_port()),
+        from: Endpoint { addr: source, port: tcp.src_port() },
+        to: Endpoint { addr: target, port: tcp.dst_port() },
         seq: tcp.seq_number().0.cast_unsigned(),
         ack: tcp.ack().then(|| tcp.ack_number().0.cast_unsigned()),
         syn: tcp.syn(),
@@ -97,12 +126,9 @@ fn options(mut bytes: &[u8]) -> Option<(Option<u8>, Option<u32>)> {
 /// Bytes of a segment for tests.
 #[cfg(test)]
 pub(crate) fn build(segment: &Segment<'_>) -> Vec<u8> {
+    use crate::noise::write_ip;
     use smoltcp::wire::{EthernetAddress, TcpSeqNumber};
-    let v4 = |end: Endpoint| match end.addr {
-        IpAddr::V4(addr) => addr,
-        IpAddr::V6(_) => panic!("IPv4 only"),
-    };
-    let (source, target) = (v4(segment.from), v4(segment.to));
+    let (source, target) = (segment.from.addr, segment.to.addr);
     let mut options = Vec::new();
     if let Some(shift) = segment.window_scale {
         options.extend([1, 3, 3, shift]);
@@ -113,21 +139,13 @@ pub(crate) fn build(segment: &Segment<'_>) -> Vec<u8> {
         options.extend([0; 4]);
     }
     let tcp_len = 20 + options.len() + segment.payload.len();
-    let mut frame = vec![0; 14 + 20 + tcp_len];
+    let header_len = if source.is_ipv4() { 20 } else { 40 };
+    let mut frame = vec![0; 14 + header_len + tcp_len];
     let mut ethernet = EthernetFrame::new_unchecked(&mut frame[..]);
     ethernet.set_dst_addr(EthernetAddress([2; 6]));
     ethernet.set_src_addr(EthernetAddress([4; 6]));
-    ethernet.set_ethertype(EthernetProtocol::Ipv4);
-    let mut ip = Ipv4Packet::new_unchecked(ethernet.payload_mut());
-    ip.set_version(4);
-    ip.set_header_len(20);
-    ip.set_total_len(u16::try_from(20 + tcp_len).unwrap());
-    ip.set_hop_limit(64);
-    ip.set_next_header(IpProtocol::Tcp);
-    ip.set_src_addr(source);
-    ip.set_dst_addr(target);
-    ip.fill_checksum();
-    let mut tcp = TcpPacket::new_unchecked(ip.payload_mut());
+    write_ip(&mut frame, (source, target), IpProtocol::Tcp, tcp_len, false);
+    let mut tcp = TcpPacket::new_unchecked(&mut frame[14 + header_len..]);
     tcp.set_src_port(segment.from.port);
     tcp.set_dst_port(segment.to.port);
     tcp.set_header_len(u8::try_from(20 + options.len()).unwrap());
@@ -140,6 +158,40 @@ pub(crate) fn build(segment: &Segment<'_>) -> Vec<u8> {
     tcp.set_window_len(segment.window);
     tcp.options_mut().copy_from_slice(&options);
     tcp.payload_mut().copy_from_slice(segment.payload);
-    tcp.fill_checksum(&IpAddress::Ipv4(source), &IpAddress::Ipv4(target));
+    tcp.fill_checksum(&IpAddress::from(source), &IpAddress::from(target));
     frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dice::Seed;
+    use crate::plan::{Family, Place, Plan};
+
+    #[test]
+    fn segments_of_both_families_are_read_and_damage_is_seen() {
+        for family in [Family::V4, Family::V6] {
+            let (vip, client) = (Plan::new(Seed(1), 1, family).vip, Place::client(0, family).address);
+            let segment = Segment {
+                from: Endpoint { addr: client, port: 20_000 },
+                to: vip,
+                seq: 1,
+                ack: Some(2),
+                syn: false,
+                fin: false,
+                rst: false,
+                window: 3,
+                window_scale: None,
+                tsval: Some(4),
+                payload: b"abc",
+            };
+            let mut frame = build(&segment);
+            assert_eq!(parse(&frame), Seen::Tcp(segment));
+            let last = frame.len() - 1;
+            frame[last] ^= 1;
+            assert_eq!(parse(&frame), Seen::Broken { how: "a wrong TCP checksum", from: Some(client) });
+            frame.truncate(last);
+            assert!(matches!(parse(&frame), Seen::Broken { from: None, .. }));
+        }
+    }
 }

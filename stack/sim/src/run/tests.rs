@@ -2,21 +2,24 @@
 
 use super::*;
 use crate::frame::Outbox;
+use crate::plan::Family;
 use crate::reference::Reference;
 use crate::scenario::{Severity, Wishes};
 use crate::world::TX_ROOM;
 use baton_stack::node::{Node, PortId, Transmit, Verdict};
-use smoltcp::wire::{IpAddress, Ipv4Packet, TcpPacket, TcpSeqNumber};
+use smoltcp::wire::{IpAddress, TcpPacket, TcpSeqNumber};
 
-fn scenario(seed: u64, severity: Severity) -> Scenario {
-    Scenario::with(seed, &Wishes { severity: Some(severity), ..Wishes::default() })
+fn scenario(seed: u64, severity: Severity, family: Option<Family>) -> Scenario {
+    Scenario::with(seed, &Wishes { severity: Some(severity), family, ..Wishes::default() })
 }
 
 #[test]
 fn an_ordinary_server_gets_through_every_kind_of_scenario() {
     for severity in [Severity::Clean, Severity::Links, Severity::Nodes] {
         for seed in 0..6 {
-            let scenario = scenario(seed, severity);
+            // Half of them with IPv6, whatever the seed would have.
+            let family = if seed % 2 == 0 { Family::V4 } else { Family::V6 };
+            let scenario = scenario(seed, severity, Some(family));
             let report = run(&scenario, Subject::Reference, Recorders::default());
             assert_eq!(report.violations, [], "{severity:?}, seed {seed}");
             assert_eq!((report.finished, report.cut_short), (scenario.connections(), 0));
@@ -62,7 +65,11 @@ impl Liar {
     /// `false` if the frame is not sent at all.
     fn distort(&mut self, frame: &mut SimFrame) -> bool {
         let bytes = frame.bytes_mut();
-        let has_payload = matches!(crate::check::parse(bytes), crate::check::Seen::Tcp(s) if !s.payload.is_empty());
+        let told = match crate::check::parse(bytes) {
+            crate::check::Seen::Tcp(s) => Some((s.from.addr, s.to.addr, !s.payload.is_empty())),
+            _ => None,
+        };
+        let has_payload = told.is_some_and(|(_, _, has_payload)| has_payload);
         self.segments += u32::from(has_payload);
         if self.segments < 3 {
             return true;
@@ -70,13 +77,10 @@ impl Liar {
         if matches!(self.lie, Lie::Silence) {
             return false;
         }
-        if !has_payload {
-            return true;
-        }
-        let mut ethernet = EthernetFrame::new_unchecked(bytes);
-        let mut ip = Ipv4Packet::new_unchecked(ethernet.payload_mut());
-        let (source, target) = (IpAddress::Ipv4(ip.src_addr()), IpAddress::Ipv4(ip.dst_addr()));
-        let mut tcp = TcpPacket::new_unchecked(ip.payload_mut());
+        let Some((source, target, true)) = told else { return true };
+        let header_len = if source.is_ipv4() { 20 } else { 40 };
+        let (source, target) = (IpAddress::from(source), IpAddress::from(target));
+        let mut tcp = TcpPacket::new_unchecked(&mut bytes[14 + header_len..]);
         match self.lie {
             Lie::Byte => {
                 if let Some(last) = tcp.payload_mut().last_mut() {
@@ -136,9 +140,9 @@ impl Node for Liar {
 }
 
 /// Runs a clean scenario against a server of our own making.
-fn run_with(role: Role, build: impl Fn(&Plan) -> Maker) -> Vec<&'static str> {
-    let scenario = scenario(0, Severity::Clean);
-    let plan = Plan::new(scenario.seed, scenario.back_ends);
+fn run_with(role: Role, family: Family, build: impl Fn(&Plan) -> Maker) -> Vec<&'static str> {
+    let scenario = scenario(0, Severity::Clean, Some(family));
+    let plan = Plan::new(scenario.seed, scenario.back_ends, family);
     let members = vec![Member { name: "server".to_owned(), role, make: build(&plan) }];
     let mut stage = Stage::build(&scenario, Cast { plan, members, is_reference: true }, Recorders::default());
     let took = stage.drive(&scenario);
@@ -160,23 +164,35 @@ fn every_lie_is_found_out() {
         (Lie::Shift, "bytes"),
         (Lie::Restless, "idle"),
     ];
-    for (lie, rule) in cases {
-        let broken = run_with(Role::BackEnd, |plan| {
+    for ((lie, rule), family) in cases.into_iter().flat_map(|case| [Family::V4, Family::V6].map(|of| (case, of))) {
+        let broken = run_with(Role::BackEnd, family, |plan| {
             let (mac, vip) = (plan.front_end.mac, plan.vip);
             Box::new(move |_| {
-                let honest = Reference::new(mac, vip, PREFIX_LEN, 1);
+                let honest = Reference::new(mac, vip, prefix_len(vip.addr), 1);
                 Box::new(Liar { honest, lie, segments: 0 })
             })
         });
-        assert!(broken.contains(&rule), "{lie:?}: {broken:?}");
+        assert!(broken.contains(&rule), "{lie:?}, {family:?}: {broken:?}");
     }
 }
 
 #[test]
 fn a_front_end_that_answers_by_itself_is_found_out() {
-    let broken = run_with(Role::FrontEnd, |plan| {
+    let broken = run_with(Role::FrontEnd, Family::V6, |plan| {
         let (mac, vip) = (plan.front_end.mac, plan.vip);
-        Box::new(move |_| Box::new(Reference::new(mac, vip, PREFIX_LEN, 1)))
+        Box::new(move |_| Box::new(Reference::new(mac, vip, prefix_len(vip.addr), 1)))
     });
     assert_eq!(broken, ["bypass"]);
+}
+
+/// The cluster itself: the two families alone, and clients of one with nodes of the other.
+#[test]
+fn a_cluster_of_each_family_moves_connections() {
+    for family in [Family::V4, Family::V6, Family::Mixed] {
+        for severity in [Severity::Clean, Severity::Links, Severity::Nodes] {
+            let report = run(&scenario(3, severity, Some(family)), Subject::Cluster, Recorders::default());
+            assert_eq!(report.violations, [], "{family:?} {severity:?}");
+            assert!(report.tally.moves > 0 && report.answers > 0, "{family:?} {severity:?}: {report}");
+        }
+    }
 }
