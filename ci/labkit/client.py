@@ -42,11 +42,11 @@ class Response:
 class Connection:
     """One TCP connection of the lab's client to the VIP."""
 
-    def __init__(self, lab, timeout=TIMEOUT_SECONDS, address=(net.VIP, 80)):
+    def __init__(self, lab, timeout=TIMEOUT_SECONDS, address=None):
         self.socket = lab.socket()
         self.socket.settimeout(timeout)
         try:
-            self.socket.connect(address)
+            self.socket.connect(address or (lab.network.vip, 80))
         except BaseException:
             self.socket.close()
             raise

@@ -66,6 +66,7 @@ def _parser():
     up = add("up", _up, "build and start the lab, wait until the VIP answers")
     up.add_argument("--backends", type=_number(1, net.BACKENDS_MAX), default=2, metavar="N")
     up.add_argument("--pmd", choices=PMDS, default="af_packet")
+    up.add_argument("--ipv6", action="store_true", help="IPv6 addresses alone, fd77::/64: curl -g 'http://[fd77::100]/'")
     up.add_argument("--docroot", metavar="DIR", help="files to serve; without it the lab makes a few")
     up.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
                     help="override a configuration key (dotted) on every node that has it")
@@ -119,7 +120,7 @@ def _share(text):
 def _up(lab, options):
     # A terminated `up` takes away what it has made, like an interrupted one.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    lab.up(options.backends, options.pmd, options.docroot, options.set)
+    lab.up(options.backends, options.pmd, options.docroot, options.set, options.ipv6)
     print("\n".join(lab.shell_lines()))
 
 

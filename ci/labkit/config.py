@@ -23,28 +23,28 @@ def device(pmd, node):
     return "net_af_packet0", f"net_af_packet0,iface={net.INTERFACE},{AF_PACKET}"
 
 
-def frontend(lab, pmd, backends):
+def frontend(lab, pmd, backends, network=net.IPV4):
     """The front-end's configuration."""
     names = [f"be{number}" for number in range(1, backends + 1)]
     prefixed = [{"path_prefix": f"/{name}/", "strip_prefix": True, "backends": [name]} for name in names]
-    config = _common(lab, pmd, "fe1")
+    config = _common(lab, pmd, "fe1", network)
     config["node"]["id"] = 1
     return config | {
-        "listener": [{"address": net.VIP, "port": 80}],
-        "backend": [{"name": name, "address": net.address_of(name)} for name in names],
+        "listener": [{"address": network.vip, "port": 80}],
+        "backend": [{"name": name, "address": network.address_of(name)} for name in names],
         "route": [*prefixed, {"path_prefix": "/", "backends": names}],
     }
 
 
-def backend(lab, pmd, node, docroot):
+def backend(lab, pmd, node, docroot, network=net.IPV4):
     """A back-end's configuration."""
-    return _common(lab, pmd, node) | {
-        "frontend": [{"name": "fe1", "address": net.FRONTEND}],
+    return _common(lab, pmd, node, network) | {
+        "frontend": [{"name": "fe1", "address": network.address_of("fe1")}],
         "serve": {"root": str(docroot), "probe": True, "identify": True},
     }
 
 
-def _common(lab, pmd, node):
+def _common(lab, pmd, node, network):
     name, vdev = device(pmd, node)
     return {
         # No --in-memory: EAL refuses it together with --no-huge. The prefix keeps the nodes of one machine apart.
@@ -52,7 +52,7 @@ def _common(lab, pmd, node):
                 f"--vdev={vdev}"],
         "node": {"name": node, "idle": "adaptive"},
         "cluster": {"secret_file": "../cluster.key"},
-        "port": [{"device": name, "address": f"{net.address_of(node)}/{net.PREFIX}", "gateway": net.CLIENT}],
+        "port": [{"device": name, "address": f"{network.address_of(node)}/{network.prefix}", "gateway": network.client}],
         "admin": {"listen": "127.0.0.1:9901"},
     }
 

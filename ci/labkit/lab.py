@@ -47,6 +47,11 @@ class Lab:
         """The Baton nodes."""
         return ["fe1", *(f"be{number}" for number in range(1, self.settings["backends"] + 1))]
 
+    @property
+    def network(self):
+        """The lab's addresses."""
+        return net.IPV6 if self.settings.get("ipv6") else net.IPV4
+
     def process(self, node):
         """A node's program."""
         self.need_node(node)
@@ -64,7 +69,7 @@ class Lab:
 
     # Up and down.
 
-    def up(self, backends=2, pmd="af_packet", docroot=None, overrides=()):
+    def up(self, backends=2, pmd="af_packet", docroot=None, overrides=(), ipv6=False):
         """Builds and starts the lab, and waits until the VIP answers for each back-end."""
         need_tools("ip", "ethtool", "sysctl", "tcpdump", "curl")
         pairs = config.read_overrides(overrides)
@@ -76,9 +81,9 @@ class Lab:
         known = {kind: config.known_keys(programs / f"baton-{kind}") for kind in ("frontend", "backend")}
         config.refuse_unknown(pairs, set().union(*known.values()))
         try:
-            self._make_folder(backends, pmd, docroot, programs)
+            self._make_folder(backends, pmd, docroot, programs, ipv6)
             self._write_configs(pairs, known)
-            net.build(self.name, self.nodes(), with_tap=pmd == "tap")
+            net.build(self.name, self.nodes(), with_tap=pmd == "tap", network=self.network)
             net.join_clients(self.name, joined=True)
             self.injector().start(programs / "baton-impair")
             self._start_all()
@@ -104,22 +109,22 @@ class Lab:
         except OSError:
             pass  # Other labs are there, or none was.
 
-    def _make_folder(self, backends, pmd, docroot, programs):
+    def _make_folder(self, backends, pmd, docroot, programs, ipv6):
         self.folder.mkdir(parents=True)
         secret = self.folder / "cluster.key"
         secret.touch(mode=0o600)
         secret.write_text(os.urandom(32).hex() + "\n")
         root = Path(docroot).resolve() if docroot else _make_docroot(self.folder / "docroot")
-        settings = {"backends": backends, "pmd": pmd, "docroot": str(root), "programs": str(programs)}
+        settings = {"backends": backends, "pmd": pmd, "docroot": str(root), "programs": str(programs), "ipv6": ipv6}
         (self.folder / "lab.json").write_text(json.dumps(settings, indent=2) + "\n")
 
     def _write_configs(self, pairs, known):
         settings = self.settings
         for node in self.nodes():
             if node.startswith("fe"):
-                tables = config.frontend(self.name, settings["pmd"], settings["backends"])
+                tables = config.frontend(self.name, settings["pmd"], settings["backends"], self.network)
             else:
-                tables = config.backend(self.name, settings["pmd"], node, settings["docroot"])
+                tables = config.backend(self.name, settings["pmd"], node, settings["docroot"], self.network)
             config.override(tables, pairs, known[_kind(node)])
             path = self.folder / node / "config.toml"
             path.parent.mkdir()
@@ -173,19 +178,19 @@ class Lab:
             process = self.process(name)
             pid = process.pid()
             nodes.append({
-                "name": name, "namespace": net.namespace(self.name, name), "address": net.address_of(name),
+                "name": name, "namespace": net.namespace(self.name, name), "address": self.network.address_of(name),
                 "mac": net.mac_of(name), "running": pid is not None, "pid": pid, "exit_code": process.exit_code(),
             })
-        client = {"namespace": net.namespace(self.name, "client"), "address": net.CLIENT}
+        client = {"namespace": net.namespace(self.name, "client"), "address": self.network.client}
         injector = self.injector()
         impair = injector.status() if injector.process.pid() else {"on": False}
-        return {"lab": self.name, "vip": net.VIP, "pmd": settings["pmd"], "docroot": settings["docroot"],
+        return {"lab": self.name, "vip": self.network.vip, "pmd": settings["pmd"], "docroot": settings["docroot"],
                 "client": client, "nodes": nodes, "impair": impair}
 
     def shell_lines(self):
         """What `up` prints: the VIP and the namespaces, for a shell to read."""
         names = [("CLIENT_NS", "client"), *((f"{node.upper()}_NS", node) for node in self.nodes())]
-        return [f"VIP={net.VIP}", *(f"{variable}={net.namespace(self.name, node)}" for variable, node in names)]
+        return [f"VIP={self.network.vip}", *(f"{variable}={net.namespace(self.name, node)}" for variable, node in names)]
 
     # The client's side.
 
@@ -194,9 +199,9 @@ class Lab:
         self.need_node(node, or_client=True)
         return net.inside(self.name, node, *words)
 
-    def socket(self, family=socket.AF_INET, kind=socket.SOCK_STREAM, protocol=0):
-        """A socket of the client."""
-        return socket_in(net.namespace(self.name, "client"), family, kind, protocol)
+    def socket(self, family=None, kind=socket.SOCK_STREAM, protocol=0):
+        """A socket of the client; of the lab's family, if no other is asked for."""
+        return socket_in(net.namespace(self.name, "client"), family or self.network.family, kind, protocol)
 
     def capture(self, side, path, filter_words=()):
         """A capture at the client, on the cluster's side of the fault injector, or (a node's name) on that node's link."""
@@ -252,8 +257,8 @@ class Lab:
 
     def _wait_served(self, node):
         """Waits until the VIP answers for a back-end, whatever it answers: only the front-end says 503."""
-        url = f"http://{net.VIP}/{node}/"
-        words = self.inside("client", ["curl", "-s", "-o", os.devnull, "-w", "%{http_code}", "--max-time", "2", url])
+        url = self.network.url(f"/{node}/")
+        words = self.inside("client", ["curl", "-g", "-s", "-o", os.devnull, "-w", "%{http_code}", "--max-time", "2", url])
 
         def answer():
             self.last_answer = subprocess.run(words, capture_output=True, text=True).stdout

@@ -14,13 +14,11 @@ injector forwards between them; `cluster` notices nothing. So `uplink1` always s
 import json
 import os
 import re
+import socket
+from dataclasses import dataclass
 
 from labkit.base import run
 
-PREFIX = 24
-CLIENT = "10.77.0.1"
-VIP = "10.77.0.100"
-FRONTEND = "10.77.0.10"
 BACKENDS_MAX = 64
 INTERFACE = "eth0"
 SWITCH = "sw"
@@ -42,17 +40,48 @@ BRIDGE = "type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
 OFFLOADS = ["tx", "rx", "sg", "tso", "gso", "gro"]
 
 
+@dataclass(frozen=True)
+class Network:
+    """The addresses of a lab: IPv4, or IPv6 alone."""
+
+    network: str
+    prefix: int
+    family: int
+
+    @property
+    def vip(self):
+        return self.network + "100"
+
+    @property
+    def client(self):
+        return self.address_of("client")
+
+    def address_of(self, node):
+        """A node's own address. The host's number is written in the same digits in both families."""
+        if node == "client":
+            return self.network + "1"
+        return self.network + ("10" if node.startswith("fe") else str(20 + backend_number(node)))
+
+    def url(self, path=""):
+        """The VIP's URL, with the brackets that an IPv6 address has there."""
+        return f"http://{f'[{self.vip}]' if self.family == socket.AF_INET6 else self.vip}{path}"
+
+
+IPV4 = Network("10.77.0.", 24, socket.AF_INET)
+IPV6 = Network("fd77::", 64, socket.AF_INET6)
+
+# For those who have to do with IPv4 alone.
+CLIENT = IPV4.client
+VIP = IPV4.vip
+
+
 def address_of(node):
-    """A node's own address."""
-    if node == "client":
-        return CLIENT
-    if node.startswith("fe"):
-        return FRONTEND
-    return f"10.77.0.{20 + backend_number(node)}"
+    """A node's own IPv4 address."""
+    return IPV4.address_of(node)
 
 
 def mac_of(node):
-    """The Ethernet address that others see, made from the node's own address so that captures are easy to read."""
+    """The Ethernet address that others see, made from the node's IPv4 address so that captures are easy to read."""
     return "02:00:" + ":".join(f"{int(part):02x}" for part in address_of(node).split("."))
 
 
@@ -82,7 +111,7 @@ def inside(lab, node, *words):
     return ["ip", "netns", "exec", namespace(lab, node), *map(str, words)]
 
 
-def build(lab, nodes, with_tap):
+def build(lab, nodes, with_tap, network=IPV4):
     """Makes the namespaces of client, switch and nodes, and links them."""
     switch = namespace(lab, SWITCH)
     _add_namespace(lab, SWITCH)
@@ -104,9 +133,12 @@ def build(lab, nodes, with_tap):
                 f"link set {TAP_BRIDGE} up")
         else:
             _ip(namespace(lab, node), f"link set {INTERFACE} address {mac_of(node)}")
-    _ip(namespace(lab, "client"), f"address add {CLIENT}/{PREFIX} dev {INTERFACE}")
+    if network.family == socket.AF_INET6:
+        _allow_ipv6(namespace(lab, "client"))
     for node in ["client", *nodes]:
         _ip(namespace(lab, node), f"link set {INTERFACE} up")
+    detection = "nodad" if network.family == socket.AF_INET6 else ""
+    _ip(namespace(lab, "client"), f"address add {network.client}/{network.prefix} dev {INTERFACE} {detection}")
     _ip(switch, *(f"link set {name} up" for name in (CLIENT_BRIDGE, CLUSTER_BRIDGE, OUTER_UPLINK, INNER_UPLINK)))
 
 
@@ -151,6 +183,13 @@ def _add_namespace(lab, node):
     run("ip", "netns", "exec", name, "sysctl", "-eqw", "net.ipv6.conf.all.disable_ipv6=1",
         "net.ipv6.conf.default.disable_ipv6=1", *(f"net.bridge.bridge-nf-call-{kind}tables=0" for kind in ("ip", "ip6", "arp")))
     _ip(name, "link set lo up")
+
+
+def _allow_ipv6(name):
+    """Lets the kernel of a namespace, the client's, speak IPv6 on its interface. That of the nodes stays silent: DPDK answers there."""
+    settings = [f"net.ipv6.conf.{INTERFACE}.{key}" for key in ("disable_ipv6=0", "accept_ra=0", "router_solicitations=0", "accept_dad=0")]
+    # The last first: with the address comes at once what the others are about.
+    run("ip", "netns", "exec", name, "sysctl", "-qw", *reversed(settings))
 
 
 def _plain(lab, node, *interfaces):

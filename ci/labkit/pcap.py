@@ -1,5 +1,6 @@
-"""Reads classic pcap files of Ethernet frames: TCP segments over IPv4, and no more."""
+"""Reads classic pcap files of Ethernet frames: TCP segments over IPv4 and IPv6, and no more."""
 
+import socket
 import struct
 from dataclasses import dataclass
 
@@ -77,14 +78,20 @@ def next_expected(received):
 
 
 def _segment(when, frame):
-    if len(frame) < 54 or frame[12:14] != b"\x08\x00" or frame[23] != 6:
+    if len(frame) >= 54 and frame[12:14] == b"\x08\x00" and frame[23] == 6:
+        tcp = 14 + (frame[14] & 15) * 4
+        (total,) = struct.unpack("!H", frame[16:18])
+        end, source, target = 14 + total, frame[26:30], frame[30:34]
+    elif len(frame) >= 74 and frame[12:14] == b"\x86\xdd" and frame[20] == 6:
+        tcp = 54
+        (payload,) = struct.unpack("!H", frame[18:20])
+        end, source, target = tcp + payload, frame[22:38], frame[38:54]
+    else:
         return None
-    ip = 14 + (frame[14] & 15) * 4
-    (total,) = struct.unpack("!H", frame[16:18])
-    source_port, target_port, seq, ack, offset, flags = struct.unpack("!HHIIBB", frame[ip : ip + 14])
-    length = 14 + total - ip - (offset >> 4) * 4
-    return Segment(when, _mac(frame[6:12]), _mac(frame[:6]), (_address(frame[26:30]), source_port),
-                   (_address(frame[30:34]), target_port), seq, ack, flags, length)
+    source_port, target_port, seq, ack, offset, flags = struct.unpack("!HHIIBB", frame[tcp : tcp + 14])
+    length = end - tcp - (offset >> 4) * 4
+    return Segment(when, _mac(frame[6:12]), _mac(frame[:6]), (_address(source), source_port), (_address(target), target_port), seq, ack,
+                   flags, length)
 
 
 def _mac(octets):
@@ -92,4 +99,4 @@ def _mac(octets):
 
 
 def _address(octets):
-    return ".".join(map(str, octets))
+    return socket.inet_ntop(socket.AF_INET if len(octets) == 4 else socket.AF_INET6, octets)

@@ -41,7 +41,8 @@ class Content(unittest.TestCase):
 
 class Configuration(unittest.TestCase):
     def test_what_is_written_is_what_is_read(self):
-        for tables in (config.frontend("lab", "af_packet", 3), config.backend("lab", "tap", "be2", '/a "b" \\c')):
+        for tables in (config.frontend("lab", "af_packet", 3), config.backend("lab", "tap", "be2", '/a "b" \\c'),
+                       config.frontend("lab", "af_packet", 2, net.IPV6)):
             self.assertEqual(tomllib.loads(config.to_toml(tables)), tables)
 
     def test_overrides_reach_into_arrays_and_only_known_keys(self):
@@ -63,7 +64,9 @@ class Configuration(unittest.TestCase):
 
     def test_addresses_are_unique(self):
         nodes = ["client", "fe1", *(f"be{n}" for n in range(1, net.BACKENDS_MAX + 1))]
-        self.assertEqual(len({net.address_of(node) for node in nodes} | {net.VIP}), len(nodes) + 1)
+        for network in (net.IPV4, net.IPV6):
+            self.assertEqual(len({network.address_of(node) for node in nodes} | {network.vip}), len(nodes) + 1)
+        self.assertEqual((net.IPV4.url("/x"), net.IPV6.url("/x")), ("http://10.77.0.100/x", "http://[fd77::100]/x"))
         self.assertEqual(net.mac_of("be1"), "02:00:0a:4d:00:15")
 
 
@@ -137,6 +140,13 @@ class Captures(unittest.TestCase):
         self.assertEqual((segment.time, segment.source, segment.target), (5.5, ("10.77.0.1", 40000), ("10.77.0.100", 80)))
         self.assertEqual((segment.seq, segment.ack, segment.length, segment.end), (1, 2, 4, 5))
         self.assertEqual((segment.source_mac, segment.target_mac), ("02:00:0a:4d:00:01", "02:00:0a:4d:00:0a"))
+
+    def test_ipv6_frames_are_taken_apart(self):
+        frame = bytes.fromhex("02000a4d000a02000a4d000186dd" "6000000000180640" "fd770000000000000000000000000001"
+                              "fd770000000000000000000000000100" "9c400050000000010000000250180400000000006869" "6a6b")
+        segment = pcap._segment(1.0, frame)
+        self.assertEqual((segment.source, segment.target), (("fd77::1", 40000), ("fd77::100", 80)))
+        self.assertEqual((segment.seq, segment.ack, segment.length, segment.end), (1, 2, 4, 5))
 
 
 class Small(unittest.TestCase):

@@ -26,10 +26,10 @@ def no_response_byte_passes_the_front_end(lab, full):
                 check_bytes(connection.get(f"/{backend}/bytes/{LENGTH}?seed={seed}"), seed, LENGTH, backend)
         segments = list(pcap.segments(path))
         sent = sum(len(frame) for _, frame in pcap.frames(path) if frame[6:12].hex(":") == net.mac_of("fe1"))
-    passed = sum(segment.length for segment in segments if segment.source == (net.VIP, 80))
+    passed = sum(segment.length for segment in segments if segment.source == (lab.network.vip, 80))
     expect(passed == 0, f"{passed} response bytes were on the front-end's link")
     forwarded = [segment for segment in segments
-                 if segment.source_mac == net.mac_of("fe1") and segment.source[0] == net.CLIENT]
+                 if segment.source_mac == net.mac_of("fe1") and segment.source[0] == lab.network.client]
     expect(len(forwarded) > REQUESTS, f"only {len(forwarded)} client segments were forwarded")
     total = REQUESTS * LENGTH
     share = sent / total

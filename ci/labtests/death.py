@@ -123,7 +123,7 @@ def reset_once(lab, prepare):
                 time.sleep(0.5)
             finally:
                 revive(lab, "be2")
-        to_client = [s for s in pcap.segments(path) if s.source == (net.VIP, 80) and s.target[1] == connection.port]
+        to_client = [s for s in pcap.segments(path) if s.source == (lab.network.vip, 80) and s.target[1] == connection.port]
     expect(after <= SECONDS + 0.2, f"the reset came {after:.1f} s after the death")
     resets = [segment for segment in to_client if segment.flags & pcap.RST]
     expect(len(resets) == 1, f"{len(resets)} resets")
@@ -213,7 +213,7 @@ def a_back_end_that_stood_still_does_no_harm(lab, full):
             woke = time.monotonic()
             wait_status(lab, "/be2/bytes/1", 200, woke)
             time.sleep(1)
-        to_client = [s for s in pcap.segments(path) if s.source == (net.VIP, 80) and s.target[1] == connection.port]
+        to_client = [s for s in pcap.segments(path) if s.source == (lab.network.vip, 80) and s.target[1] == connection.port]
     expect(after <= SECONDS + 0.2, f"the reset came {after:.1f} s after")
     reset = next(s.time for s in to_client if s.flags & pcap.RST)
     late = [s for s in to_client if s.source_mac == net.mac_of("be2") and s.time > reset]

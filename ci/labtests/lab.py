@@ -25,7 +25,7 @@ def a_capture_is_complete(lab, full):
             mine = [segment for segment in pcap.segments(path) if connection.port in (segment.source[1], segment.target[1])]
             expect(mine and mine[0].flags & pcap.SYN, f"{side}: the SYN is missing")
             expect(any(segment.flags & pcap.FIN for segment in mine), f"{side}: the FIN is missing")
-            came = [segment for segment in mine if segment.source[0] == net.VIP]
+            came = [segment for segment in mine if segment.source[0] == lab.network.vip]
             got = (pcap.next_expected(came) - came[0].seq) % pcap.SEQUENCE
             expect(got > 2_000_000, f"{side}: {got} bytes of the sequence space are in the capture")
 
