@@ -254,7 +254,7 @@ impl Serving {
                 }
                 Some(_) | None => return Ok(Some(Step::Ask { ordinal: cursor.ordinal() })),
             },
-            Advance::Body { .. } if is_too_long(&cursor, limits) => {
+            Advance::Body { .. } if self.takes_body() && is_too_long(&cursor, limits) => {
                 return self.refuse(tcb, server, Status::CONTENT_TOO_LARGE).map(Some);
             }
             Advance::Body { payload, .. } => {
@@ -269,6 +269,11 @@ impl Serving {
         self.cursor = cursor;
         tcb.consume(consumed);
         Ok(None)
+    }
+
+    /// Whether the body that is being read goes anywhere; that of a refused request does not.
+    fn takes_body(&self) -> bool {
+        self.exchange.as_ref().is_some_and(Exchange::takes_body)
     }
 
     /// Begins to answer the request of `head`, which is not consumed yet.

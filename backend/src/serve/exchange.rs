@@ -234,6 +234,12 @@ impl Exchange {
         (extent.len > 0).then_some(extent)
     }
 
+    /// Whether the request's body goes into the response or an upload; otherwise it is read past.
+    #[must_use]
+    pub const fn takes_body(&self) -> bool {
+        self.takes_body
+    }
+
     /// Whether a byte of the response was given out.
     #[must_use]
     pub fn has_begun(&self) -> bool {
