@@ -304,6 +304,9 @@ impl FrontEnd {
         _tx: &mut T,
     ) -> Result<Verdict, DropReason> {
         let (flow, src_mac, ip) = from;
+        if !flow.has_possible_client() {
+            return Err(DropReason::Malformed);
+        }
         if !self.settings.listeners.iter().any(|listener| listener.addr == flow.vip.addr) {
             return Err(DropReason::NotOurs);
         }

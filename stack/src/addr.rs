@@ -58,6 +58,18 @@ pub struct Flow {
     pub vip: Endpoint,
 }
 
+impl Flow {
+    /// Whether the client's end can be somebody's: a host's address, not ours, and a port (RFC 9293 section 3.9.2.3, MUST-63; RFC
+    /// 1122 section 3.2.1.3). What comes from any other is not even answered.
+    #[must_use]
+    pub fn has_possible_client(&self) -> bool {
+        let addr = self.client.addr;
+        let is_broadcast = addr == IpAddr::V4(Ipv4Addr::BROADCAST);
+        let is_host = !(addr.is_multicast() || addr.is_unspecified() || addr.is_loopback() || is_broadcast);
+        is_host && addr != self.vip.addr && self.client.port != 0
+    }
+}
+
 /// The connection id `c`: unique per connection for ever, allotted by the front-end at accept.
 ///
 /// ```text
@@ -94,5 +106,38 @@ impl ConnId {
 impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_has_an_address_of_many_or_none() {
+        let flow = |client: &str| {
+            let client: core::net::SocketAddr = client.parse().unwrap();
+            let vip = if client.is_ipv4() { "10.0.0.2" } else { "2001:db8::2" };
+            let vip = Endpoint { addr: vip.parse().unwrap(), port: 80 };
+            Flow { client: Endpoint { addr: client.ip(), port: client.port() }, vip }
+        };
+        for good in ["10.0.0.1:1", "223.255.255.255:65535", "[2001:db8::1]:1", "[fe80::1]:1"] {
+            assert!(flow(good).has_possible_client(), "{good}");
+        }
+        for bad in [
+            "224.0.0.1:1",
+            "239.255.255.255:1",
+            "255.255.255.255:1",
+            "0.0.0.0:1",
+            "127.0.0.1:1",
+            "10.0.0.2:80",
+            "10.0.0.1:0",
+            "[ff02::1]:1",
+            "[::]:1",
+            "[::1]:1",
+            "[2001:db8::2]:1",
+        ] {
+            assert!(!flow(bad).has_possible_client(), "{bad}");
+        }
     }
 }
