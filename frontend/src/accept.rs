@@ -7,7 +7,7 @@ use baton_stack::drop::DropReason;
 use baton_stack::engine::{Conn, ConnKey, EngineFull};
 use baton_stack::node::PortId;
 use baton_stack::tcp::{Content, Extent, Outcome, Place as ExtentPlace, Segment, SeqNum, State, Tcb};
-use baton_stack::tcp::{TimeWait, isn, ts_offset};
+use baton_stack::tcp::{TimeWait, isn, reset_for_half_open, ts_offset};
 use baton_stack::time::Instant;
 use handoff_proto::arbiter::{Nodes, RouteState};
 use handoff_proto::donor::Donor;
@@ -16,7 +16,7 @@ use handoff_proto::names::{Epoch, Generation, NodeId};
 
 use crate::dispatch::{BackendIndex, Decision, RequestKey};
 use crate::handoff::FirstHandoff;
-use crate::node::FrontEnd;
+use crate::node::{Bare, FrontEnd};
 use crate::routes::{Place, Route, RouteKey};
 
 /// The longest body of a refused request that is read past to keep the connection, in bytes.
@@ -127,9 +127,19 @@ impl FrontEnd {
     ) -> Result<(), DropReason> {
         let outcome = self.engine.handle_segment(key, now, segment, &mut self.store);
         self.wake(key);
-        let outcome = outcome?;
+        let outcome = outcome.inspect_err(|reason| self.answer_refused(key, *reason, segment))?;
         self.note(key, &outcome);
         Ok(())
+    }
+
+    /// A half-open connection resets what acknowledges another one.
+    fn answer_refused(&mut self, key: ConnKey, reason: DropReason, segment: &Segment<'_>) {
+        let Some(conn) = self.engine.get_mut(key).filter(|conn| conn.app.is_half_open) else { return };
+        let Some(route) = self.routes.get(conn.app.route) else { return };
+        let (flow, port, mac) = (route.flow, route.port, route.client_mac);
+        if let Some(reset) = reset_for_half_open(reason, segment) {
+            self.reply(Bare { flow, port, mac, segment: reset });
+        }
     }
 
     pub(crate) fn wake(&mut self, key: ConnKey) {

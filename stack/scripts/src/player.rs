@@ -1,6 +1,8 @@
 //! Plays a script: hands in what comes in, waits for what must go out, and compares.
 
-use baton_stack::tcp::{Flags, Outcome, Segment, SeqNum, TimeWait, TimeWaitAction, reset_for};
+use baton_stack::tcp::{
+    Flags, Outcome, Segment, SeqNum, State, TimeWait, TimeWaitAction, reset_for, reset_for_half_open,
+};
 use baton_stack::time::Instant;
 
 use crate::host::{Host, Moves, flow};
@@ -175,7 +177,18 @@ impl<'a> Player<'a> {
             self.place = Place::Nobody;
         }
         match &mut self.place {
-            Place::Here(host) => words(host.handle_segment(now, segment)),
+            Place::Here(host) => {
+                let is_half_open = host.tcb().state() == State::SynReceived;
+                let result = host.handle_segment(now, segment);
+                // As a front-end does.
+                if let Err(reason) = result
+                    && is_half_open
+                {
+                    let reset = reset_for_half_open(reason, segment);
+                    self.out.extend(reset.map(|reset| (now, emit(&reset))));
+                }
+                words(result)
+            }
             Place::Nobody => self.open(segment),
             Place::TimeWait(memory) => match memory.handle_segment(now, segment) {
                 TimeWaitAction::Acknowledge => {

@@ -3,6 +3,7 @@
 use super::segment::{Flags, Options, Segment, Timestamps};
 use super::seq::SeqNum;
 use crate::addr::Flow;
+use crate::drop::DropReason;
 use crate::time::{Duration, Instant};
 
 /// Answers of one ended connection in a [`PERIOD`]: two ends that both remember must not talk for ever.
@@ -21,6 +22,14 @@ pub fn reset_for(segment: &Segment<'_>) -> Option<Segment<'static>> {
         (SeqNum(0), segment.seq + segment.len(), Flags::RST.with(Flags::ACK))
     };
     Some(bare((segment.dst_port, segment.src_port), (seq, ack), flags, Options::default()))
+}
+
+/// The reset that answers a segment which a half-open connection has refused: it acknowledges what was never sent, so it belongs
+/// to another connection, and its sender is told (RFC 9293 section 3.10.7.4, fifth, SYN-RECEIVED). `None` if it was refused for
+/// any other reason.
+#[must_use]
+pub fn reset_for_half_open(refused: DropReason, segment: &Segment<'_>) -> Option<Segment<'static>> {
+    if refused == DropReason::BadAck { reset_for(segment) } else { None }
 }
 
 /// The reset of a connection of which only the peer's last acknowledgment and the end of what it sent are known: its sequence

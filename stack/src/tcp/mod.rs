@@ -11,7 +11,7 @@
 //! - [`tcb`](self::Tcb) is the control block, `input` and `output` are what it does with segments, `timers` with time.
 //! - [`Content`] is where the bytes to send are. The TCB has only extents of it.
 //! - `freeze` is the one place where it is decided what becomes of each field in a move.
-//! - [`TimeWait`], [`reset_for`], [`reset_at`]: what is said for connections that are not there any more.
+//! - [`TimeWait`], [`reset_for`], [`reset_for_half_open`], [`reset_at`]: what is said for connections that are not there any more.
 
 mod cc;
 mod config;
@@ -35,7 +35,7 @@ pub use cc::{Algorithm, Congestion, Cubic, Growth, NewReno};
 pub use config::TcpConfig;
 pub use content::{Content, ContentLost, Extent, Place, SourceId};
 pub use freeze::{FreezeError, Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenTimers, ThawError};
-pub use gone::{GONE_ANSWERS_MAX, TimeWait, TimeWaitAction, reset_at, reset_for};
+pub use gone::{GONE_ANSWERS_MAX, TimeWait, TimeWaitAction, reset_at, reset_for, reset_for_half_open};
 pub use input::OUT_OF_ORDER_RANGES_MAX;
 pub use isn::{isn, ts_offset, ts_offset_above};
 pub use queue::Queue;
