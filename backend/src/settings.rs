@@ -135,13 +135,20 @@ fn tcp(common: &Common) -> TcpConfig {
         time_wait: tcp.time_wait,
         syn_ack_retries: tcp.syn_ack_retries,
         data_retries: tcp.data_retries,
-        keepalive: Some(tcp.keepalive).filter(|time| !time.is_zero()),
+        keepalive: perhaps(tcp.keepalive),
+        user_timeout: perhaps(tcp.user_timeout),
+        fin_wait_2: perhaps(tcp.fin_wait_2),
         initial_window_segments: tcp.initial_window_segments,
         congestion: match tcp.congestion {
             Congestion::Cubic => Algorithm::Cubic,
             Congestion::NewReno => Algorithm::NewReno,
         },
     }
+}
+
+/// Zero stands for never.
+fn perhaps(time: Duration) -> Option<Duration> {
+    Some(time).filter(|time| !time.is_zero())
 }
 
 fn head(limits: &Limits) -> HeadLimits {
@@ -204,13 +211,14 @@ mod tests {
     fn every_number_of_the_configuration_arrives() {
         let text = include_str!("../../docs/examples/backend.toml").replace(
             "[admin]",
-            "[tcp]\ncongestion = \"newreno\"\nkeepalive_ms = 9000\nrecv_buffer_bytes = 8192\n[limits]\nhead_bytes = 2048\n\
+            "[tcp]\ncongestion = \"newreno\"\nkeepalive_ms = 9000\nuser_timeout_ms = 7000\nfin_wait_2_ms = 0\nrecv_buffer_bytes = 8192\n[limits]\nhead_bytes = 2048\n\
              headers = 50\nbody_bytes = 51\nconnections = 52\nhalf_open = 51\nhold_packets_per_connection = 5\n\
              hold_packets = 54\nhold_ms = 55\nrecords = 1025\nimage_bytes = 1048575\n[admin]",
         );
         let settings = settings(&text);
         let ms = Duration::from_millis;
         assert_eq!((settings.tcp.congestion, settings.tcp.keepalive), (Algorithm::NewReno, Some(ms(9_000))));
+        assert_eq!((settings.tcp.user_timeout, settings.tcp.fin_wait_2), (Some(ms(7_000)), None));
         assert_eq!(settings.tcp.recv_buffer_bytes, 8_192);
         assert_eq!((settings.request.head.head_bytes_max, settings.request.head.headers_max), (2_048, 50));
         assert_eq!((settings.request.body_bytes_max, settings.connections_max), (51, 52));

@@ -141,13 +141,20 @@ fn tcp(common: &Common) -> TcpConfig {
         time_wait: tcp.time_wait,
         syn_ack_retries: tcp.syn_ack_retries,
         data_retries: tcp.data_retries,
-        keepalive: Some(tcp.keepalive).filter(|time| !time.is_zero()),
+        keepalive: perhaps(tcp.keepalive),
+        user_timeout: perhaps(tcp.user_timeout),
+        fin_wait_2: perhaps(tcp.fin_wait_2),
         initial_window_segments: tcp.initial_window_segments,
         congestion: match tcp.congestion {
             Congestion::Cubic => Algorithm::Cubic,
             Congestion::NewReno => Algorithm::NewReno,
         },
     }
+}
+
+/// Zero stands for never.
+fn perhaps(time: Duration) -> Option<Duration> {
+    Some(time).filter(|time| !time.is_zero())
 }
 
 fn head(limits: &Limits) -> HeadLimits {
@@ -217,7 +224,7 @@ mod tests {
             .replace("lease_margin_ms = 300", "lease_margin_ms = 320")
             .replace("stop_grace_ms = 2000", "stop_grace_ms = 2100")
             .replace("udp_port = 9910", "udp_port = 9911")
-            .replace("congestion = \"cubic\"", "congestion = \"newreno\"\nkeepalive_ms = 9000\ndata_retries = 4")
+            .replace("congestion = \"cubic\"", "congestion = \"newreno\"\nkeepalive_ms = 9000\ndata_retries = 4\nuser_timeout_ms = 7000\nfin_wait_2_ms = 0")
             .replace("half_open = 4096", "half_open = 4095\nhead_bytes = 2048\nheaders = 50");
         let settings = settings(&text);
         assert_eq!((settings.interfaces[0].vlan, settings.tcp.mtu), (7, 1_400));
@@ -226,6 +233,7 @@ mod tests {
         assert_eq!((settings.stop_grace, settings.udp_port, settings.half_open_max), (ms(2_100), 9_911, 4_095));
         assert_eq!((settings.tcp.congestion, settings.tcp.keepalive), (Algorithm::NewReno, Some(ms(9_000))));
         assert_eq!(settings.tcp.data_retries, 4);
+        assert_eq!((settings.tcp.user_timeout, settings.tcp.fin_wait_2), (Some(ms(7_000)), None));
         assert_eq!((settings.head.head_bytes_max, settings.head.headers_max), (2_048, 50));
     }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!  +----------------------+  Head: who, where, when (fixed, 76 bytes)
 //!  | version, ids, flow   |
-//!  +----------------------+  Block: the TCB's numbers (fixed, 200 bytes)
+//!  +----------------------+  Block: the TCB's numbers (fixed, 216 bytes)
 //!  | sequence numbers ... |
 //!  +----------------------+  the HTTP cursor (fixed, 32 bytes)
 //!  | cursor               |
@@ -206,14 +206,16 @@ struct Block {
     persist: U64,
     delayed_ack: U64,
     keepalive: U64,
+    fin_wait_2: U64,
     sent_age: U64,
     heard_age: U64,
+    waiting_age: U64,
     timed_seq: U32,
     timed_age: U64,
 }
 
 const _: () = assert!(size_of::<Head>() == 76);
-const _: () = assert!(size_of::<Block>() == 200);
+const _: () = assert!(size_of::<Block>() == 216);
 const _: () = assert!(size_of::<Head>() + size_of::<Block>() + CURSOR_LEN < IDLE_IMAGE_BYTES_MAX);
 
 const FLAG_SACK: u8 = 1 << 0;
@@ -471,6 +473,7 @@ fn block_of(tcb: &Frozen) -> Block {
         timed,
         sent_age,
         heard_age,
+        waiting_age,
         unanswered,
         unacked_segments,
         ack_now,
@@ -484,7 +487,7 @@ fn block_of(tcb: &Frozen) -> Block {
         Phase::Fast(point) => (1, *point),
         Phase::Timeout(point) => (2, *point),
     };
-    let FrozenTimers { retransmit, persist, delayed_ack, keepalive } = *timers;
+    let FrozenTimers { retransmit, persist, delayed_ack, keepalive, fin_wait_2 } = *timers;
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
     let flags = flag(sack, FLAG_SACK)
         | flag(timestamps, FLAG_TIMESTAMPS)
@@ -542,8 +545,10 @@ fn block_of(tcb: &Frozen) -> Block {
         persist: micros(persist),
         delayed_ack: micros(delayed_ack),
         keepalive: micros(keepalive),
+        fin_wait_2: micros(fin_wait_2),
         sent_age: micros(Some(*sent_age)),
         heard_age: micros(Some(*heard_age)),
+        waiting_age: micros(Some(*waiting_age)),
         timed_seq: timed.map_or(0, |(seq, _)| seq.0).into(),
         timed_age: micros(timed.map(|(_, age)| age)),
     }
@@ -608,10 +613,12 @@ fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, Image
             persist: duration(block.persist),
             delayed_ack: duration(block.delayed_ack),
             keepalive: duration(block.keepalive),
+            fin_wait_2: duration(block.fin_wait_2),
         },
         timed: duration(block.timed_age).map(|age| (seq(block.timed_seq), age)),
         sent_age: age(block.sent_age)?,
         heard_age: age(block.heard_age)?,
+        waiting_age: age(block.waiting_age)?,
         unanswered: block.unanswered,
         unacked_segments: block.unacked_segments,
         ack_now: has(FLAG_ACK_NOW),

@@ -28,6 +28,11 @@ pub struct TcpConfig {
     pub data_retries: u8,
     /// Idle time after which the client is probed; `None`: never (RFC 9293 section 3.8.4).
     pub keepalive: Option<Duration>,
+    /// How long what was sent may stay without any answer before the connection is given up; `None`: as long as the
+    /// retries last (RFC 9293 section 3.8.3, MUST-21; RFC 5482, of which nothing is said to the peer).
+    pub user_timeout: Option<Duration>,
+    /// How long a peer that has our FIN may say nothing and not finish; `None`: for ever.
+    pub fin_wait_2: Option<Duration>,
     /// Initial window in segments (RFC 6928).
     pub initial_window_segments: u8,
     /// Congestion control of new connections.
@@ -48,6 +53,8 @@ impl Default for TcpConfig {
             syn_ack_retries: 5,
             data_retries: 15,
             keepalive: None,
+            user_timeout: None,
+            fin_wait_2: Some(Duration::from_secs(60)),
             initial_window_segments: 10,
             congestion: Algorithm::Cubic,
         }

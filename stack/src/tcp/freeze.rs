@@ -100,6 +100,8 @@ pub struct Frozen {
     pub sent_age: Duration,
     /// How long ago something was received.
     pub heard_age: Duration,
+    /// How long we have been waiting for an answer.
+    pub waiting_age: Duration,
     /// Probes or repetitions without an answer.
     pub unanswered: u8,
     /// Segments with data since our last acknowledgment.
@@ -163,6 +165,8 @@ pub struct FrozenTimers {
     pub delayed_ack: Option<Duration>,
     /// Keepalive.
     pub keepalive: Option<Duration>,
+    /// FIN-WAIT-2.
+    pub fin_wait_2: Option<Duration>,
 }
 
 /// Why a connection cannot be frozen.
@@ -223,6 +227,7 @@ impl Tcb {
             timed,
             sent_at,
             heard_at,
+            waiting_since,
             unanswered,
             unacked_segments,
             ack_now,
@@ -270,6 +275,7 @@ impl Tcb {
             timed: timed.map(|(seq, at)| (seq, now.since(at))),
             sent_age: now.since(sent_at),
             heard_age: now.since(heard_at),
+            waiting_age: now.since(waiting_since),
             unanswered,
             unacked_segments,
             ack_now,
@@ -322,6 +328,7 @@ impl Tcb {
             timed,
             sent_age,
             heard_age,
+            waiting_age,
             unanswered,
             unacked_segments,
             ack_now,
@@ -355,6 +362,7 @@ impl Tcb {
             timed: timed.map(|(seq, age)| (seq, before(now, age))),
             sent_at: before(now, sent_age),
             heard_at: before(now, heard_age),
+            waiting_since: before(now, waiting_age),
             unanswered,
             unacked_segments,
             ack_now,
@@ -367,6 +375,10 @@ impl Tcb {
         if tcb.unacknowledged() > 0 && tcb.timers.retransmit.is_none() {
             // Never frozen like this here; without the timer it would wait for ever.
             tcb.arm_retransmit(now);
+        }
+        if tcb.state == State::FinWait2 && tcb.timers.fin_wait_2.is_none() {
+            // Its last owner had none; this one may.
+            tcb.arm_fin_wait_2(now);
         }
         Ok(tcb)
     }
@@ -536,20 +548,27 @@ fn thaw_growth(growth: FrozenGrowth, now: Instant) -> Growth {
 }
 
 fn freeze_timers(timers: Timers, now: Instant) -> FrozenTimers {
-    let Timers { retransmit, persist, delayed_ack, keepalive } = timers;
+    let Timers { retransmit, persist, delayed_ack, keepalive, fin_wait_2 } = timers;
     let left = |at: Option<Instant>| at.map(|at| at.since(now));
     FrozenTimers {
         retransmit: left(retransmit),
         persist: left(persist),
         delayed_ack: left(delayed_ack),
         keepalive: left(keepalive),
+        fin_wait_2: left(fin_wait_2),
     }
 }
 
 fn thaw_timers(timers: FrozenTimers, now: Instant) -> Timers {
-    let FrozenTimers { retransmit, persist, delayed_ack, keepalive } = timers;
+    let FrozenTimers { retransmit, persist, delayed_ack, keepalive, fin_wait_2 } = timers;
     let at = |left: Option<Duration>| left.map(|left| now + left);
-    Timers { retransmit: at(retransmit), persist: at(persist), delayed_ack: at(delayed_ack), keepalive: at(keepalive) }
+    Timers {
+        retransmit: at(retransmit),
+        persist: at(persist),
+        delayed_ack: at(delayed_ack),
+        keepalive: at(keepalive),
+        fin_wait_2: at(fin_wait_2),
+    }
 }
 
 /// The point `age` before `now`; a node that started later than that takes its own beginning.

@@ -85,7 +85,8 @@ impl Tcb {
         self.snd.wnd = self.scaled_window(segment);
         self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
         self.timers.retransmit = None;
-        (self.rtt.backoff, self.unanswered, self.control_now) = (0, 0, false);
+        (self.rtt.backoff, self.control_now) = (0, false);
+        self.note_answer(now);
         self.rec.advance(self.snd.una);
         self.arm_keepalive(now);
         Ok(true)
@@ -139,7 +140,7 @@ impl Tcb {
         // Where nothing is in flight, this answers a probe: the peer lives, whatever its window. And one that keeps its window
         // closed is not given up while it answers (RFC 9293 section 3.8.6.1, MUST-37).
         if self.timers.retransmit.is_none() || segment.window == 0 {
-            self.unanswered = 0;
+            self.note_answer(now);
         }
         self.note_timestamp(now, segment);
         outcome.acked = self.process_ack(now, segment, content);
@@ -150,6 +151,9 @@ impl Tcb {
             self.arm_keepalive(now);
         }
         let received = self.process_text(now, segment);
+        if self.state == State::FinWait2 && received == Ok(true) {
+            self.arm_fin_wait_2(now);
+        }
         self.process_fin(segment);
         outcome.received = received?;
         Ok(())
@@ -243,7 +247,7 @@ impl Tcb {
         let window = self.scaled_window(segment);
         let is_duplicate =
             ack == self.snd.una && segment.is_empty() && window == self.snd.wnd && self.unacknowledged() > 0;
-        self.update_window(segment, window);
+        self.update_window(now, segment, window);
         let in_flight = self.unacknowledged();
         let acked = ack.since(self.snd.una);
         if acked > 0 {
@@ -259,7 +263,7 @@ impl Tcb {
 
     /// SND.WND follows the newest segment (RFC 9293 section 3.10.7.4). One that acknowledges more is newer than all before, also if
     /// it repeats older data: else the old window, counted from the new SND.UNA, would reach further than was promised.
-    fn update_window(&mut self, segment: &Segment<'_>, window: u32) {
+    fn update_window(&mut self, now: Instant, segment: &Segment<'_>, window: u32) {
         let snd = &mut self.snd;
         let is_newer =
             snd.una.lt(segment.ack) || snd.wl1.lt(segment.seq) || (snd.wl1 == segment.seq && snd.wl2.le(segment.ack));
@@ -271,7 +275,8 @@ impl Tcb {
         snd.max_wnd = snd.max_wnd.max(window);
         if was_closed && window > 0 {
             self.timers.persist = None;
-            (self.rtt.backoff, self.unanswered) = (0, 0);
+            self.rtt.backoff = 0;
+            self.note_answer(now);
         }
     }
 
@@ -282,7 +287,7 @@ impl Tcb {
         self.release(acked - u32::from(fin_acked), content);
         self.snd.una = segment.ack;
         self.sample_rtt(now, segment);
-        self.unanswered = 0;
+        self.note_answer(now);
         self.rec.advance(segment.ack);
         if self.unacknowledged() == 0 {
             self.timers.retransmit = None;
@@ -292,7 +297,10 @@ impl Tcb {
         if fin_acked {
             self.snd.fin = false;
             match self.state {
-                State::FinWait1 => self.state = State::FinWait2,
+                State::FinWait1 => {
+                    self.state = State::FinWait2;
+                    self.arm_fin_wait_2(now);
+                }
                 State::Closing => self.enter_time_wait(),
                 State::LastAck => self.finish(CloseReason::Finished),
                 _ => {}

@@ -186,6 +186,9 @@ impl Tcb {
         }
         if self.timers.retransmit.is_none() {
             self.arm_retransmit(now);
+            if !self.is_probing() {
+                self.waiting_since = now;
+            }
         }
         self.timers.persist = None;
         self.probe_now = false;
@@ -327,6 +330,9 @@ impl Tcb {
     pub fn check_stall(&mut self, now: Instant) {
         if self.timers.persist.is_none() && !self.probe_now && self.is_stalled() {
             self.timers.persist = Some(now + self.rtt.rto(&self.config));
+            if self.unanswered == 0 {
+                self.waiting_since = now;
+            }
         }
     }
 }

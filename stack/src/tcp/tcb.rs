@@ -236,6 +236,8 @@ pub struct Tcb {
     pub(crate) sent_at: Instant,
     /// When something was last received. Travels as its age.
     pub(crate) heard_at: Instant,
+    /// Since when we wait for an answer to what is in flight, or to a probe of the window. Travels as its age.
+    pub(crate) waiting_since: Instant,
     /// Probes or repetitions without an answer. Travels.
     pub(crate) unanswered: u8,
     /// Segments with data since our last acknowledgment. Travels.
@@ -326,6 +328,7 @@ impl Tcb {
             timed: Some((isn + 1, now)),
             sent_at: now,
             heard_at: now,
+            waiting_since: now,
             unanswered: 0,
             unacked_segments: 0,
             ack_now: false,

@@ -17,6 +17,8 @@ pub struct Timers {
     pub delayed_ack: Option<Instant>,
     /// To see whether an idle peer lives (RFC 9293 section 3.8.4).
     pub keepalive: Option<Instant>,
+    /// To give up a peer that has our FIN and does not finish (FIN-WAIT-2).
+    pub fin_wait_2: Option<Instant>,
 }
 
 /// Probes of an idle peer before it is given up (RFC 1122 section 4.2.3.6 leaves the number open).
@@ -26,8 +28,8 @@ impl Tcb {
     /// When [`Tcb::handle_timeout`] has something to do.
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
-        let Timers { retransmit, persist, delayed_ack, keepalive } = self.timers;
-        [persist, delayed_ack, keepalive].into_iter().fold(retransmit, earliest)
+        let Timers { retransmit, persist, delayed_ack, keepalive, fin_wait_2 } = self.timers;
+        [persist, delayed_ack, keepalive, fin_wait_2, self.user_timeout_at()].into_iter().fold(retransmit, earliest)
     }
 
     /// Does what is due at `now`; what is to be sent comes out of [`Tcb::poll_transmit`].
@@ -36,6 +38,9 @@ impl Tcb {
         if is_due(self.timers.delayed_ack) {
             self.timers.delayed_ack = None;
             self.ack_now = true;
+        }
+        if is_due(self.timers.fin_wait_2) || is_due(self.user_timeout_at()) {
+            self.abort_for(CloseReason::TimedOut);
         }
         if is_due(self.timers.retransmit) {
             self.retransmission_timeout(now);
@@ -112,6 +117,30 @@ impl Tcb {
         }
         self.probe_now = true;
         self.timers.keepalive = Some(now + self.rtt.rto(&self.config).max(idle / 8));
+    }
+
+    /// When the peer has been silent for too long about what is in flight, or about its closed window (RFC 9293 section 3.8.3,
+    /// MUST-21).
+    fn user_timeout_at(&self) -> Option<Instant> {
+        let waits = self.is_synchronized() && (self.timers.retransmit.is_some() || self.is_probing());
+        self.config.user_timeout.filter(|_| waits).map(|most| self.waiting_since + most)
+    }
+
+    /// Whether the window is closed, or too small, and probed.
+    pub(crate) const fn is_probing(&self) -> bool {
+        self.timers.persist.is_some()
+    }
+
+    /// The peer has answered, or there was nothing to answer until now.
+    pub(crate) const fn note_answer(&mut self, now: Instant) {
+        self.unanswered = 0;
+        self.waiting_since = now;
+    }
+
+    /// Starts FIN-WAIT-2's timer anew: our FIN is acknowledged, or the peer has said something since. RFC 9293 knows no end of that
+    /// state; without one, who never closes would keep a connection for ever.
+    pub(crate) fn arm_fin_wait_2(&mut self, now: Instant) {
+        self.timers.fin_wait_2 = self.config.fin_wait_2.map(|most| now + most);
     }
 
     /// Starts the retransmission timer anew (RFC 6298 sections 5.1 and 5.3).

@@ -1,7 +1,7 @@
 //! Closing, in each order, and what is lost on the way (RFC 9293 section 3.6).
 
 use super::host::flow;
-use super::script::{PLAIN, run};
+use super::script::{PLAIN, run, run_with};
 use super::store::Store;
 use crate::tcp::{Flags, Options, PushError, Segment, SeqNum, Tcb, TcpConfig};
 use crate::time::Instant;
@@ -263,4 +263,35 @@ fn we_reset() {
 #[test]
 fn bytes_that_cannot_be_read_end_it() {
     run(PLAIN, "20 push 100\n20 out PA 1 len 100\n30 break\n220 out RA 101 ack 1\n220 state Closed");
+}
+
+#[test]
+fn a_client_that_never_closes_is_given_up() {
+    // Not while it speaks: the time counts from the last text that was taken.
+    run(
+        PLAIN,
+        "20 close
+         20 out FPA 1 ack 1
+         30 in  A 1 ack 2 => acked
+         30 state FinWait2
+         50030 in PA 1 len 10 ack 2 => received
+         50070 out A 2 ack 11
+         50080 read 10
+         # An acknowledgment is no text.
+         100000 in A 11 ack 2 =>
+         110030 out RA 2 ack 11
+         110030 state Closed",
+    );
+    let config = TcpConfig { fin_wait_2: None, ..TcpConfig::default() };
+    run_with(&config, PLAIN, "20 close\n20 out FPA 1\n30 in A 1 ack 2\n900000000 state FinWait2");
+    // Its FIN in time: TIME-WAIT, and no timer.
+    run(
+        PLAIN,
+        "20 close
+         20 out FPA 1 ack 1
+         30 in  A 1 ack 2 => acked
+         60029 in FA 1 ack 2 => finished closed
+         60029 out A 2 ack 2
+         70000 state TimeWait",
+    );
 }

@@ -167,6 +167,7 @@ proptest! {
             in_flight_bytes_max,
             congestion: if reno { Algorithm::NewReno } else { Algorithm::Cubic },
             keepalive: keepalive.then_some(Duration::from_secs(1)),
+            user_timeout: keepalive.then_some(Duration::from_secs(30)),
             ..TcpConfig::default()
         };
         let now = Instant::ZERO;
@@ -362,10 +363,12 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
             persist: perhaps(rng, age),
             delayed_ack: perhaps(rng, age),
             keepalive: perhaps(rng, age),
+            fin_wait_2: perhaps(rng, age),
         },
         timed: perhaps(rng, |rng| (within(rng), age(rng))),
         sent_age: age(rng),
         heard_age: age(rng),
+        waiting_age: age(rng),
         unanswered: rng.next_u32().to_be_bytes()[0],
         unacked_segments: rng.next_u32().to_be_bytes()[0],
         ack_now: below(rng, 2) == 0,

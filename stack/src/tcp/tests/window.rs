@@ -282,3 +282,44 @@ fn keepalive_does_not_count_what_is_sent_again() {
     script += "6120 out RA 11 ack 1";
     run_with(&config, PLAIN, &script);
 }
+
+#[test]
+fn silence_about_what_was_sent_has_a_limit_of_time() {
+    // RFC 9293 section 3.8.3, MUST-21: between two repetitions, exactly when the time is over.
+    let config = TcpConfig { user_timeout: Some(ms(1_000)), ..TcpConfig::default() };
+    run_with(
+        &config,
+        PLAIN,
+        "20   push 100
+         20   out PA 1 len 100
+         220  out PA 1 len 100
+         620  out PA 1 len 100
+         # More of it does not begin the time anew; an answer does.
+         700  push 100
+         700  out PA 101 len 100
+         1019 in  A 1 ack 101 => acked
+         1819 out PA 101 len 100
+         2019 out RA 201 ack 1
+         2019 state Closed",
+    );
+    // Idle connections have all the time.
+    run_with(&config, PLAIN, "20 push 100\n20 out PA 1 len 100\n30 in A 1 ack 101\n90000 state Established");
+}
+
+#[test]
+fn silence_about_a_closed_window_has_a_limit_of_time() {
+    let config = TcpConfig { user_timeout: Some(ms(1_000)), ..TcpConfig::default() };
+    run_with(
+        &config,
+        PLAIN,
+        "20   in  A 1 ack 1 win 0
+         5000 push 1000
+         5200 out A 0 ack 1
+         5600 out A 0 ack 1
+         # MUST-37: while it answers, it may keep its window closed.
+         5900 in  A 1 ack 1 win 0 =>
+         6400 out A 0 ack 1
+         6900 out RA 1 ack 1
+         6900 state Closed",
+    );
+}
