@@ -141,8 +141,7 @@ table! {
         "data_retries" => data_retries: u8 = 15, int(3, 30, "");
         /// Idle time after which the client is probed; 0 means never (RFC 9293 section 3.8.4: off by default).
         "keepalive_ms" => keepalive: Duration = Duration::ZERO, ms(0, 86_400_000);
-        /// How long sent data may stay without any answer before the connection is given up; 0 means as long as `data_retries` allow
-        /// (RFC 9293 section 3.8.3).
+        /// How long sent data may stay unanswered (RFC 9293 section 3.8.3); 0 means as long as `data_retries` allow.
         "user_timeout_ms" => user_timeout: Duration = Duration::ZERO, ms(0, 86_400_000);
         /// How long a client that has our FIN may say nothing and not close; 0 means for ever.
         "fin_wait_2_ms" => fin_wait_2: Duration = Duration::from_millis(60_000), ms(0, 86_400_000);
