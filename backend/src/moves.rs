@@ -189,10 +189,11 @@ impl<S: Service> BackEnd<S> {
         let Image { c, tcb, cursor, plan, served, next_hop, .. } = image;
         let flow = tcb.flow;
         let (port, envelope) = self.envelope(&flow, next_hop).ok_or(RefuseReason::Limit)?;
-        let tcb = Tcb::thaw(tcb, now, &self.settings.tcp, &mut self.server.store).map_err(|error| match error {
+        let mut tcb = Tcb::thaw(tcb, now, &self.settings.tcp, &mut self.server.store).map_err(|error| match error {
             ThawError::Impossible(_) => RefuseReason::Malformed,
             ThawError::NoRoom(_) => RefuseReason::Limit,
         })?;
+        tcb.note_move();
         let mut serving = Serving::new(c, epoch, cursor, served);
         if has_plan {
             for Planned { n, strip } in plan.iter() {

@@ -3,7 +3,7 @@
 //! ```text
 //!  +----------------------+  Head: who, where, when (fixed, 76 bytes)
 //!  | version, ids, flow   |
-//!  +----------------------+  Block: the TCB's numbers (fixed, 216 bytes)
+//!  +----------------------+  Block: the TCB's numbers (fixed, 200 bytes)
 //!  | sequence numbers ... |
 //!  +----------------------+  the HTTP cursor (fixed, 32 bytes)
 //!  | cursor               |
@@ -22,8 +22,8 @@ use arrayvec::ArrayVec;
 use baton_http1::{CURSOR_LEN, Cursor};
 use baton_stack::addr::{ConnId, Endpoint, Flow, IpAddr, MacAddr};
 use baton_stack::tcp::{
-    EXTENTS_MAX, Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenTimers, Negotiated, NewReno,
-    OUT_OF_ORDER_RANGES_MAX, Phase, Recovery, Rtt, SACKED_RANGES_MAX, SeqNum, State,
+    EXTENTS_MAX, Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenRack, FrozenRecovery, FrozenTimers, Negotiated,
+    NewReno, OUT_OF_ORDER_RANGES_MAX, Rtt, Run, SeqNum, State,
 };
 use baton_stack::time::Duration;
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
@@ -31,7 +31,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::codec::{Reader, Wire};
 use crate::message::{RefuseReason, Served};
+use flight::{Flight, RUN_LEN};
+
 use crate::names::Epoch;
+
+mod flight;
 
 /// The longest image, in bytes.
 pub const IMAGE_BYTES_MAX: usize = 2 << 20;
@@ -47,8 +51,9 @@ const KIND_UNREAD: u16 = KIND_MUST_UNDERSTAND | 1;
 const KIND_OUT_OF_ORDER: u16 = KIND_MUST_UNDERSTAND | 2;
 const KIND_BYTES: u16 = KIND_MUST_UNDERSTAND | 3;
 const KIND_REMOTE: u16 = KIND_MUST_UNDERSTAND | 4;
-const KIND_SACKED: u16 = KIND_MUST_UNDERSTAND | 5;
+const KIND_SENT: u16 = KIND_MUST_UNDERSTAND | 5;
 const KIND_PLAN: u16 = KIND_MUST_UNDERSTAND | 6;
+const KIND_FLIGHT: u16 = KIND_MUST_UNDERSTAND | 7;
 
 /// No time: the timer does not run.
 const NEVER: u64 = u64::MAX;
@@ -188,21 +193,20 @@ struct Block {
     backoff: u8,
     unanswered: u8,
     unacked_segments: u8,
-    dup_acks: u8,
+    /// RACK.reo_wnd_mult, less one.
+    reo_wnd_wider: u8,
     cwnd: U32,
     ssthresh: U32,
     /// 1: NewReno, 2: CUBIC.
     algorithm: u8,
-    /// 0: open, 1: fast recovery, 2: after a timeout.
-    phase: u8,
+    reo_wnd_persist: u8,
     reserved: U16,
     /// NewReno: bytes acknowledged. CUBIC: `W_max`, K, window at the epoch, `W_est`, fraction.
     growth: [U32; 5],
     epoch_age: U64,
-    recovery_point: U32,
-    lost_end: U32,
-    rtx_nxt: U32,
-    retransmit: U64,
+    rack_rtt_us: U32,
+    min_rtt_us: U32,
+    min_rtt_age: U64,
     persist: U64,
     delayed_ack: U64,
     keepalive: U64,
@@ -210,12 +214,10 @@ struct Block {
     sent_age: U64,
     heard_age: U64,
     waiting_age: U64,
-    timed_seq: U32,
-    timed_age: U64,
 }
 
 const _: () = assert!(size_of::<Head>() == 76);
-const _: () = assert!(size_of::<Block>() == 216);
+const _: () = assert!(size_of::<Block>() == 200);
 const _: () = assert!(size_of::<Head>() + size_of::<Block>() + CURSOR_LEN < IDLE_IMAGE_BYTES_MAX);
 
 const FLAG_SACK: u8 = 1 << 0;
@@ -225,7 +227,7 @@ const FLAG_FIN: u8 = 1 << 3;
 const FLAG_RCV_FIN: u8 = 1 << 4;
 const FLAG_ACK_NOW: u8 = 1 << 5;
 const FLAG_PROBE_NOW: u8 = 1 << 6;
-const FLAGS_KNOWN: u8 = (1 << 7) - 1;
+const FLAG_REORDERING: u8 = 1 << 7;
 
 const ALGORITHM_NEW_RENO: u8 = 1;
 const ALGORITHM_CUBIC: u8 = 2;
@@ -287,7 +289,7 @@ impl Image {
             cursor,
             served: Served { requests: head.served_requests.get(), bytes: head.served_bytes.get() },
             plan: Plan(parts.plan),
-            tcb: frozen_of(flow, &block, (parts.queue, parts.unread, parts.out_of_order, parts.sacked))?,
+            tcb: frozen_of(flow, &block, parts.tcb)?,
         })
     }
 
@@ -319,7 +321,7 @@ impl Image {
         });
         let ranges = self.tcb.out_of_order.iter().map(|(_, bytes)| bytes.len() + 16);
         let bytes = queue.chain(ranges).sum::<usize>() + self.tcb.unread.len();
-        IDLE_IMAGE_BYTES_MAX + bytes + self.tcb.recovery.sacked.len() * 8 + self.plan.0.len() * 8
+        IDLE_IMAGE_BYTES_MAX + bytes + self.tcb.recovery.sent.len() * RUN_LEN + 80 + self.plan.0.len() * 8
     }
 }
 
@@ -327,10 +329,17 @@ impl Image {
 #[derive(Default)]
 struct Parts {
     plan: ArrayVec<Planned, PLAN_MAX>,
+    tcb: TcbParts,
+}
+
+/// Those of a TCB.
+#[derive(Default)]
+struct TcbParts {
     queue: Vec<FrozenBytes>,
     unread: Option<Vec<u8>>,
     out_of_order: Vec<(SeqNum, Vec<u8>)>,
-    sacked: Vec<(SeqNum, SeqNum)>,
+    sent: Vec<Run<Duration>>,
+    flight: Option<Flight>,
 }
 
 impl Parts {
@@ -348,32 +357,32 @@ impl Parts {
 
     fn add(&mut self, kind: u16, value: &[u8]) -> Result<(), ImageError> {
         let mut reader = Reader::new(value);
+        let Self { plan, tcb } = self;
         match kind {
-            KIND_UNREAD if self.unread.is_none() => self.unread = Some(value.to_vec()),
+            KIND_UNREAD if tcb.unread.is_none() => tcb.unread = Some(value.to_vec()),
             KIND_UNREAD => return Err(ImageError::Malformed("second part of unread bytes")),
-            KIND_OUT_OF_ORDER if self.out_of_order.len() < OUT_OF_ORDER_RANGES_MAX => {
+            KIND_OUT_OF_ORDER if tcb.out_of_order.len() < OUT_OF_ORDER_RANGES_MAX => {
                 let seq = reader.take().ok_or(ImageError::Truncated)?;
-                self.out_of_order.push((SeqNum(seq), reader.rest().to_vec()));
+                tcb.out_of_order.push((SeqNum(seq), reader.rest().to_vec()));
             }
-            KIND_BYTES if self.queue.len() < EXTENTS_MAX => self.queue.push(FrozenBytes::Here(value.to_vec())),
-            KIND_REMOTE if self.queue.len() < EXTENTS_MAX => self.queue.push(take_remote(&mut reader)?),
-            KIND_SACKED if self.sacked.is_empty() => {
-                while self.sacked.len() < SACKED_RANGES_MAX && !reader.is_empty() {
-                    let left = reader.take().ok_or(ImageError::Truncated)?;
-                    let right = reader.take().ok_or(ImageError::Truncated)?;
-                    self.sacked.push((SeqNum(left), SeqNum(right)));
-                }
+            KIND_BYTES if tcb.queue.len() < EXTENTS_MAX => tcb.queue.push(FrozenBytes::Here(value.to_vec())),
+            KIND_REMOTE if tcb.queue.len() < EXTENTS_MAX => tcb.queue.push(take_remote(&mut reader)?),
+            KIND_SENT if tcb.sent.is_empty() => {
+                tcb.sent = flight::take_runs(&mut reader)?;
                 ensure_end(&reader, "scoreboard")?;
             }
-            KIND_PLAN if self.plan.is_empty() => {
-                while !self.plan.is_full() && !reader.is_empty() {
+            KIND_FLIGHT if tcb.flight.is_none() => {
+                tcb.flight = Some(Flight::read_from_bytes(value).map_err(|_| ImageError::Malformed("flight"))?);
+            }
+            KIND_PLAN if plan.is_empty() => {
+                while !plan.is_full() && !reader.is_empty() {
                     let n = reader.take().ok_or(ImageError::Truncated)?;
                     let strip = reader.take().ok_or(ImageError::Truncated)?;
-                    self.plan.push(Planned { n, strip });
+                    plan.push(Planned { n, strip });
                 }
                 ensure_end(&reader, "plan")?;
             }
-            KIND_OUT_OF_ORDER | KIND_BYTES | KIND_REMOTE | KIND_SACKED | KIND_PLAN => {
+            KIND_OUT_OF_ORDER | KIND_BYTES | KIND_REMOTE | KIND_SENT | KIND_FLIGHT | KIND_PLAN => {
                 return Err(ImageError::Malformed("number of parts"));
             }
             kind if kind & KIND_MUST_UNDERSTAND != 0 => return Err(ImageError::UnknownPart(kind)),
@@ -428,13 +437,12 @@ fn put_parts(out: &mut Vec<u8>, tcb: &Frozen) {
             }),
         }
     }
-    if !tcb.recovery.sacked.is_empty() {
-        put_part(out, KIND_SACKED, |out| {
-            for (left, right) in &tcb.recovery.sacked {
-                left.0.put(out);
-                right.0.put(out);
-            }
-        });
+    if !tcb.recovery.sent.is_empty() {
+        put_part(out, KIND_SENT, |out| flight::put_runs(&tcb.recovery.sent, out));
+    }
+    let flight = Flight::of(tcb);
+    if flight != Flight::default() {
+        put_part(out, KIND_FLIGHT, |out| out.extend_from_slice(flight.as_bytes()));
     }
 }
 
@@ -470,7 +478,7 @@ fn block_of(tcb: &Frozen) -> Block {
         growth,
         recovery,
         timers,
-        timed,
+        timed: _,
         sent_age,
         heard_age,
         waiting_age,
@@ -481,13 +489,11 @@ fn block_of(tcb: &Frozen) -> Block {
     } = tcb;
     let Negotiated { snd_mss, rcv_mss, snd_scale, rcv_scale, sack, timestamps } = *opts;
     let Rtt { srtt_us, rttvar_us, backoff } = *rtt;
-    let Recovery { phase, dup_acks, sacked: _, lost_end, rtx_nxt } = recovery;
-    let (phase, recovery_point) = match phase {
-        Phase::Open => (0, SeqNum(0)),
-        Phase::Fast(point) => (1, *point),
-        Phase::Timeout(point) => (2, *point),
-    };
-    let FrozenTimers { retransmit, persist, delayed_ack, keepalive, fin_wait_2 } = *timers;
+    let FrozenRecovery { phase: _, dup_acks: _, sent: _, rack, probe: _, force: _ } = recovery;
+    let FrozenRack { newest: _, rtt_us, min_rtt, is_reordering_seen, wider, persist, dsack_round: _, boundary: _ } =
+        *rack;
+    let reo_wnd_persist = persist;
+    let FrozenTimers { retransmit: _, persist, delayed_ack, keepalive, fin_wait_2, reorder: _, probe: _ } = *timers;
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
     let flags = flag(sack, FLAG_SACK)
         | flag(timestamps, FLAG_TIMESTAMPS)
@@ -495,7 +501,8 @@ fn block_of(tcb: &Frozen) -> Block {
         | flag(*fin, FLAG_FIN)
         | flag(rcv_fin.is_some(), FLAG_RCV_FIN)
         | flag(*ack_now, FLAG_ACK_NOW)
-        | flag(*probe_now, FLAG_PROBE_NOW);
+        | flag(*probe_now, FLAG_PROBE_NOW)
+        | flag(is_reordering_seen, FLAG_REORDERING);
     let (algorithm, growth, epoch_age) = match *growth {
         FrozenGrowth::NewReno(NewReno { acked }) => (ALGORITHM_NEW_RENO, [acked, 0, 0, 0, 0], None),
         FrozenGrowth::Cubic(FrozenCubic { w_max, epoch_age, k_ms, w_epoch, w_est, fraction }) => {
@@ -530,18 +537,17 @@ fn block_of(tcb: &Frozen) -> Block {
         backoff,
         unanswered: *unanswered,
         unacked_segments: *unacked_segments,
-        dup_acks: *dup_acks,
+        reo_wnd_wider: wider,
         cwnd: (*cwnd).into(),
         ssthresh: (*ssthresh).into(),
         algorithm,
-        phase,
+        reo_wnd_persist,
         reserved: 0.into(),
         growth: growth.map(U32::new),
         epoch_age: micros(epoch_age),
-        recovery_point: recovery_point.0.into(),
-        lost_end: lost_end.0.into(),
-        rtx_nxt: rtx_nxt.0.into(),
-        retransmit: micros(retransmit),
+        rack_rtt_us: rtt_us.into(),
+        min_rtt_us: min_rtt.0.into(),
+        min_rtt_age: micros(Some(min_rtt.1)),
         persist: micros(persist),
         delayed_ack: micros(delayed_ack),
         keepalive: micros(keepalive),
@@ -549,17 +555,14 @@ fn block_of(tcb: &Frozen) -> Block {
         sent_age: micros(Some(*sent_age)),
         heard_age: micros(Some(*heard_age)),
         waiting_age: micros(Some(*waiting_age)),
-        timed_seq: timed.map_or(0, |(seq, _)| seq.0).into(),
-        timed_age: micros(timed.map(|(_, age)| age)),
     }
 }
 
-/// The variable parts of a TCB: send queue, unread bytes, ranges out of order, scoreboard.
-type TcbParts = (Vec<FrozenBytes>, Option<Vec<u8>>, Vec<(SeqNum, Vec<u8>)>, Vec<(SeqNum, SeqNum)>);
-
+#[expect(clippy::too_many_lines, reason = "one field a line: nothing to split")]
 fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, ImageError> {
-    let (queue, unread, out_of_order, sacked) = parts;
-    if block.flags & !FLAGS_KNOWN != 0 || block.reserved.get() != 0 {
+    let TcbParts { queue, unread, out_of_order, sent, flight } = parts;
+    let flight = flight.unwrap_or_default();
+    if block.reserved.get() != 0 {
         return Err(ImageError::Malformed("reserved field"));
     }
     let has = |flag: u8| block.flags & flag != 0;
@@ -601,21 +604,27 @@ fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, Image
         cwnd: block.cwnd.get(),
         ssthresh: block.ssthresh.get(),
         growth: growth_of(block)?,
-        recovery: Recovery {
-            phase: phase_of(block)?,
-            dup_acks: block.dup_acks,
-            sacked,
-            lost_end: seq(block.lost_end),
-            rtx_nxt: seq(block.rtx_nxt),
-        },
+        recovery: flight.recovery(
+            sent,
+            FrozenRack {
+                rtt_us: block.rack_rtt_us.get(),
+                min_rtt: (block.min_rtt_us.get(), age(block.min_rtt_age)?),
+                is_reordering_seen: has(FLAG_REORDERING),
+                wider: block.reo_wnd_wider,
+                persist: block.reo_wnd_persist,
+                ..FrozenRack::default()
+            },
+        )?,
         timers: FrozenTimers {
-            retransmit: duration(block.retransmit),
+            retransmit: flight.timers().0,
             persist: duration(block.persist),
             delayed_ack: duration(block.delayed_ack),
             keepalive: duration(block.keepalive),
             fin_wait_2: duration(block.fin_wait_2),
+            reorder: flight.timers().1,
+            probe: flight.timers().2,
         },
-        timed: duration(block.timed_age).map(|age| (seq(block.timed_seq), age)),
+        timed: flight.timed(),
         sent_age: age(block.sent_age)?,
         heard_age: age(block.heard_age)?,
         waiting_age: age(block.waiting_age)?,
@@ -635,16 +644,6 @@ fn growth_of(block: &Block) -> Result<FrozenGrowth, ImageError> {
             Ok(FrozenGrowth::Cubic(FrozenCubic { w_max: a, epoch_age, k_ms: b, w_epoch: c, w_est: d, fraction: e }))
         }
         _ => Err(ImageError::Malformed("congestion algorithm")),
-    }
-}
-
-fn phase_of(block: &Block) -> Result<Phase, ImageError> {
-    let point = SeqNum(block.recovery_point.get());
-    match block.phase {
-        0 => Ok(Phase::Open),
-        1 => Ok(Phase::Fast(point)),
-        2 => Ok(Phase::Timeout(point)),
-        _ => Err(ImageError::Malformed("recovery phase")),
     }
 }
 

@@ -1,5 +1,7 @@
 use baton_http1::{Advance, Limits};
-use baton_stack::tcp::{Content, ContentLost, Flags, Options, Segment, SourceId, Tcb, TcpConfig, Timestamps};
+use baton_stack::tcp::{
+    Content, ContentLost, Flags, Options, Phase, Probe, Segment, SourceId, Tcb, TcpConfig, Timestamps,
+};
 use baton_stack::time::Instant;
 use proptest::prelude::*;
 
@@ -91,8 +93,18 @@ fn full_image() -> Image {
     image.tcb.queue = vec![FrozenBytes::Here(vec![7; 300]), FrozenBytes::Remote { holder: 3, offset: 77, len: 200 }];
     image.tcb.snd_nxt = image.tcb.snd_una + 500;
     let una = image.tcb.snd_una;
-    image.tcb.recovery.sacked = vec![(una + 100, una + 200), (una + 300, una + 400)];
+    let run = |end, ms, sacked| {
+        let sent = Duration::from_millis(ms);
+        Run { end: una + end, sent, sacked, lost: !sacked && end == 100, again: end == 300 }
+    };
+    image.tcb.recovery.sent =
+        vec![run(100, 40, false), run(200, 40, true), run(300, 3, false), run(400, 30, true), run(500, 30, false)];
     image.tcb.recovery.phase = Phase::Fast(una + 500);
+    image.tcb.recovery.force = true;
+    image.tcb.recovery.rack.newest = Some((Duration::from_millis(30), una + 400));
+    image.tcb.recovery.rack.boundary = Some(una + 200);
+    image.tcb.recovery.probe = Probe::Sent { end: una + 500, is_again: true };
+    image.tcb.timers.reorder = Some(Duration::from_micros(77));
     image.tcb.timers.retransmit = Some(Duration::from_micros(123_456));
     assert!(image.plan.push(Planned { n: 1, strip: 0 }));
     image
@@ -176,12 +188,13 @@ fn plan_and_parts_at_their_limits_and_one_past() {
     }
     assert!(!image.plan.push(Planned { n: 32, strip: 0 }));
     image.tcb.out_of_order = (0..64).map(|i| (image.tcb.rcv_nxt + 2 + 3 * i, vec![0])).collect();
-    image.tcb.recovery.sacked = (0..64).map(|i| (image.tcb.snd_una + 3 * i, image.tcb.snd_una + 3 * i + 1)).collect();
+    let run = image.tcb.recovery.sent[0];
+    image.tcb.recovery.sent = (1..=256).map(|i| Run { end: image.tcb.snd_una + i, ..run }).collect();
     assert_eq!(Image::decode(&image.encode()), Ok(image.clone()));
     image.tcb.out_of_order.push((image.tcb.rcv_nxt + 1_000, vec![0]));
     assert_eq!(Image::decode(&image.encode()), Err(ImageError::Malformed("number of parts")));
     image.tcb.out_of_order.pop();
-    image.tcb.recovery.sacked.push((image.tcb.snd_una + 400, image.tcb.snd_una + 401));
+    image.tcb.recovery.sent.push(run);
     assert_eq!(Image::decode(&image.encode()), Err(ImageError::Malformed("scoreboard")));
 }
 

@@ -1,7 +1,7 @@
 //! Segments that arrive (RFC 9293 section 3.10.7): sequence number, RST, SYN, ACK, text, FIN, in this order.
 
 use super::content::Content;
-use super::recovery::{DUP_THRESH, Phase};
+use super::rack::Delivery;
 use super::segment::{Flags, Segment};
 use super::seq::SeqNum;
 use super::tcb::{CloseReason, Outcome, State, Tcb};
@@ -87,7 +87,7 @@ impl Tcb {
         self.timers.retransmit = None;
         (self.rtt.backoff, self.control_now) = (0, false);
         self.note_answer(now);
-        self.rec.advance(self.snd.una);
+        self.rec.sent.acknowledge(self.snd.una, |_, _| {});
         self.arm_keepalive(now);
         Ok(true)
     }
@@ -250,14 +250,19 @@ impl Tcb {
         self.update_window(now, segment, window);
         let in_flight = self.unacknowledged();
         let acked = ack.since(self.snd.una);
+        let mut delivery = self.delivery(now, segment);
         if acked > 0 {
-            self.advance(now, segment, acked, content);
+            self.advance(now, segment, acked, content, &mut delivery);
         }
-        let is_sacked = self.note_sack(segment);
+        let is_sacked = self.note_sack(segment, &mut delivery);
         if is_duplicate && (is_sacked || !self.opts.sack) {
             self.rec.dup_acks = self.rec.dup_acks.saturating_add(1);
         }
-        self.recover(now, acked, in_flight);
+        if self.note_probe_answer(segment, acked, delivery.dsack) && self.rec.is_open() {
+            let mss = self.mss();
+            self.cc.on_loss(in_flight, mss);
+        }
+        self.recover(now, acked, in_flight, &delivery);
         acked > 0
     }
 
@@ -281,14 +286,21 @@ impl Tcb {
     }
 
     /// SND.UNA moves.
-    fn advance(&mut self, now: Instant, segment: &Segment<'_>, acked: u32, content: &mut impl Content) {
+    fn advance(
+        &mut self,
+        now: Instant,
+        segment: &Segment<'_>,
+        acked: u32,
+        content: &mut impl Content,
+        delivery: &mut Delivery,
+    ) {
         let fin = if self.snd.fin_sent() { self.snd.data_end() } else { None };
         let fin_acked = fin.is_some_and(|fin| fin.lt(segment.ack));
         self.release(acked - u32::from(fin_acked), content);
         self.snd.una = segment.ack;
         self.sample_rtt(now, segment);
         self.note_answer(now);
-        self.rec.advance(segment.ack);
+        self.rec.sent.acknowledge(segment.ack, |len, run| delivery.note(len, run));
         if self.unacknowledged() == 0 {
             self.timers.retransmit = None;
         } else {
@@ -330,7 +342,7 @@ impl Tcb {
     }
 
     /// Takes the segment's SACK blocks. True if they say something new.
-    fn note_sack(&mut self, segment: &Segment<'_>) -> bool {
+    fn note_sack(&mut self, segment: &Segment<'_>, delivery: &mut Delivery) -> bool {
         if !self.opts.sack {
             return false;
         }
@@ -338,69 +350,10 @@ impl Tcb {
         for &(left, right) in &segment.options.sack {
             // One at or below SND.UNA is a duplicate's report (RFC 2883).
             if self.snd.una.lt(left) && left.lt(right) && right.le(self.snd.nxt) {
-                is_new |= self.rec.insert(left, right);
+                is_new |= self.rec.sent.sack(left, right, |len, run| delivery.note(len, run));
             }
         }
-        let mss = self.mss();
-        self.rec.update_lost(mss);
         is_new
-    }
-
-    /// Decides on loss recovery and the congestion window.
-    fn recover(&mut self, now: Instant, acked: u32, in_flight: u32) {
-        let (mss, una, nxt) = (self.mss(), self.snd.una, self.snd.nxt);
-        // The acknowledgment that ends fast recovery leaves the window as it is (RFC 6582 section 3.2, step 3).
-        let may_grow = acked > 0 && !matches!(self.rec.phase, Phase::Fast(_));
-        let is_restart = matches!(self.rec.phase, Phase::Timeout(_));
-        let srtt = Duration::from_micros(u64::from(self.rtt.srtt_us));
-        if let Phase::Fast(point) | Phase::Timeout(point) = self.rec.phase
-            && point.le(una)
-        {
-            self.rec.phase = Phase::Open;
-            self.rec.dup_acks = 0;
-            (self.rec.lost_end, self.rec.rtx_nxt) = (una, una);
-            // Losses among what was sent since are another window's.
-            self.rec.update_lost(mss);
-        }
-        match self.rec.phase {
-            Phase::Open => {
-                if acked > 0 {
-                    self.rec.dup_acks = 0;
-                }
-                let is_lost = una.lt(self.rec.lost_end) || self.rec.dup_acks >= DUP_THRESH;
-                if is_lost && una.lt(nxt) {
-                    self.cc.on_loss(in_flight, mss);
-                    self.rec.phase = Phase::Fast(nxt);
-                    self.rec.rtx_nxt = una;
-                    self.rec.lost_end = self.rec.lost_end.max((una + mss).min(nxt));
-                    self.timed = None;
-                    self.arm_retransmit(now);
-                } else if may_grow && self.is_cwnd_limited(in_flight) {
-                    self.cc.on_ack(now, acked, mss, srtt, is_restart);
-                }
-            }
-            // A partial acknowledgment: the next hole is lost too (RFC 6582 section 3.2).
-            Phase::Fast(_) if acked > 0 && self.rec.lost_end.le(una) => {
-                self.rec.lost_end = (una + mss).min(nxt);
-                self.rec.rtx_nxt = una;
-                // Less by what was acknowledged, more by the segment that this acknowledgment stands for.
-                let left = u32::from(self.rec.dup_acks).saturating_sub(acked / mss) + 1;
-                self.rec.dup_acks = u8::try_from(left).unwrap_or(u8::MAX);
-            }
-            Phase::Fast(_) => {}
-            Phase::Timeout(_) => {
-                if acked > 0 {
-                    self.cc.on_ack(now, acked, mss, srtt, is_restart);
-                }
-            }
-        }
-    }
-
-    /// Whether it was the congestion window that kept more from being sent (RFC 5681 section 3.1 grows no other): it was full,
-    /// or, where several acknowledgments come in one burst, it still holds something back.
-    fn is_cwnd_limited(&self, in_flight: u32) -> bool {
-        let receiver = self.snd.wnd.min(self.config.in_flight_bytes_max);
-        in_flight + self.mss() > self.cc.cwnd || (self.snd.unsent() > 0 && self.cc.cwnd < receiver)
     }
 
     /// Seventh, process the segment text. True if there are new bytes to read.

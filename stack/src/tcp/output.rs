@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::content::{Content, Place};
+use super::rack::Probe;
 use super::recovery::Phase;
 use super::segment::{Flags, HEADER_LEN, Options, SACK_BLOCKS_MAX, Segment, Timestamps};
 use super::seq::SeqNum;
@@ -67,17 +68,16 @@ impl Tcb {
             State::SynReceived | State::TimeWait => return self.ack_now.then_some(Next::Ack),
             _ => {}
         }
-        self.next_data().or_else(|| if self.probe_now { Some(Next::Probe) } else { self.ack_now.then_some(Next::Ack) })
+        let data = self.next_probe().or_else(|| self.next_data());
+        data.or_else(|| if self.probe_now { Some(Next::Probe) } else { self.ack_now.then_some(Next::Ack) })
     }
 
     /// The next segment with data or FIN, if the windows allow one.
     fn next_data(&self) -> Option<Next> {
         let mss = self.mss();
         let pipe = self.pipe();
-        if let Some((start, end)) = self.rec.next_lost() {
-            // The first segment of a recovery is always sent (RFC 6675 section 5, step 4.3).
-            let is_first = self.rec.rtx_nxt.le(self.snd.una);
-            if !is_first && pipe + mss.min(end.since(start)) > self.cc.cwnd {
+        if let Some((start, end)) = self.rec.sent.first_lost() {
+            if !self.rec.force && pipe + mss.min(end.since(start)) > self.cc.cwnd {
                 return None;
             }
             let fin_at = if self.snd.fin_sent() { self.snd.data_end() } else { None };
@@ -122,9 +122,30 @@ impl Tcb {
         Some(Next::Data { seq: snd.nxt, len, fin, again: false })
     }
 
+    /// The tail loss probe (RFC 8985 section 7.3): the next new segment, where the peer has room for it and whatever the
+    /// congestion window says; else the last one once more.
+    fn next_probe(&self) -> Option<Next> {
+        if self.rec.probe != Probe::Due || self.unacknowledged() == 0 {
+            return None;
+        }
+        let (snd, mss) = (&self.snd, self.mss());
+        let unsent = snd.unsent();
+        let wanted = u32::try_from(unsent.min(u64::from(mss))).unwrap_or(mss);
+        let edge = snd.una + snd.wnd.min(self.config.in_flight_bytes_max);
+        if wanted > 0 && wanted <= edge.since(snd.nxt) && self.local_run(snd.nxt, wanted) == wanted {
+            let fin = snd.fin && u64::from(wanted) == unsent;
+            return Some(Next::Data { seq: snd.nxt, len: wanted, fin, again: false });
+        }
+        let fin = snd.fin_sent();
+        let data_end = if fin { snd.nxt - 1 } else { snd.nxt };
+        let len = data_end.since(snd.una).min(mss);
+        let seq = data_end - len;
+        (self.local_run(seq, len) == len).then_some(Next::Data { seq, len, fin, again: true })
+    }
+
     /// Bytes in flight, as far as we know.
     fn pipe(&self) -> u32 {
-        let pipe = self.rec.pipe(self.snd.una, self.snd.nxt);
+        let pipe = self.rec.sent.pipe();
         match self.rec.phase {
             // Without SACK each duplicate says that a segment has left the network (RFC 6582).
             Phase::Fast(_) if !self.opts.sack => pipe.saturating_sub(u32::from(self.rec.dup_acks) * self.mss()),
@@ -176,10 +197,12 @@ impl Tcb {
     /// What was sent moves SND.NXT or the retransmission pointer, and starts the timer.
     fn note_sent(&mut self, now: Instant, seq: SeqNum, sent: u32, again: bool) {
         if again {
-            self.rec.rtx_nxt = seq + sent;
+            self.rec.sent.resent(seq, seq + sent, now);
+            self.rec.force = false;
             self.timed = None;
         } else {
             self.snd.nxt = seq + sent;
+            self.rec.sent.push(self.snd.nxt, now);
             if self.timed.is_none() && self.rec.is_open() {
                 self.timed = Some((self.snd.nxt, now));
             }
@@ -193,6 +216,10 @@ impl Tcb {
         self.timers.persist = None;
         self.probe_now = false;
         self.sent_at = now;
+        if self.rec.probe == Probe::Due {
+            self.rec.probe = Probe::Sent { end: self.snd.nxt, is_again: again };
+        }
+        self.arm_probe(now);
     }
 
     /// Reads the bytes at `seq` from where the extents say they are.

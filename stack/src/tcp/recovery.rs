@@ -1,18 +1,12 @@
-//! What is known of losses: the SACK scoreboard and what follows from it (RFC 6675), or duplicate acknowledgments alone
-//! (RFC 6582).
-//!
-//! ```text
-//!   SND.UNA        rtx_nxt           lost_end                        SND.NXT
-//!      |  sent again  |  to send again  |  in flight as far as we know  |
-//!      |----####------|----####---------|--------########---------------|      #### = SACKed
-//! ```
+//! What is done about losses: fast recovery, and slow start after a timeout. How losses are found: by time where the
+//! peer says what has arrived (RFC 8985, `rack.rs`), else by three duplicate acknowledgments (RFC 6582).
 
-use alloc::vec::Vec;
-
+use super::rack::{Delivery, Probe, Rack};
+use super::scoreboard::Scoreboard;
 use super::seq::SeqNum;
+use super::tcb::Tcb;
+use crate::time::{Duration, Instant};
 
-/// SACKed ranges that are remembered at the most. The lowest are kept: they decide what is sent again next.
-pub const SACKED_RANGES_MAX: usize = 64;
 /// `DupThresh` (RFC 6675 section 2).
 pub const DUP_THRESH: u8 = 3;
 
@@ -35,94 +29,19 @@ pub struct Recovery {
     pub phase: Phase,
     /// Duplicate acknowledgments in a row.
     pub dup_acks: u8,
-    /// SACKed ranges above SND.UNA, in order, not touching.
-    pub sacked: Vec<(SeqNum, SeqNum)>,
-    /// What lies below, and is not SACKed, is lost.
-    pub lost_end: SeqNum,
-    /// What lies below, and was lost, has been sent again.
-    pub rtx_nxt: SeqNum,
+    /// What is in flight.
+    pub sent: Scoreboard,
+    /// What tells that something is lost.
+    pub rack: Rack,
+    /// The tail loss probe.
+    pub probe: Probe,
+    /// The first segment that is lost is sent again whatever the window says (RFC 6675 section 5, step 4.3).
+    pub force: bool,
 }
 
 impl Recovery {
     pub(crate) fn new(una: SeqNum) -> Self {
-        Self { lost_end: una, rtx_nxt: una, ..Self::default() }
-    }
-
-    /// Takes a SACK block that lies within what was sent. True if it says something new.
-    pub(crate) fn insert(&mut self, mut left: SeqNum, mut right: SeqNum) -> bool {
-        if self.sacked.iter().any(|&(l, r)| l.le(left) && right.le(r)) {
-            return false;
-        }
-        let first = self.sacked.iter().position(|&(_, r)| left.le(r)).unwrap_or(self.sacked.len());
-        let mut end = first;
-        while let Some(&(l, r)) = self.sacked.get(end).filter(|(l, _)| l.le(right)) {
-            (left, right) = (left.min(l), right.max(r));
-            end += 1;
-        }
-        if first == end && self.sacked.len() >= SACKED_RANGES_MAX {
-            if first == self.sacked.len() {
-                return false;
-            }
-            self.sacked.pop();
-        }
-        self.sacked.splice(first..end, [(left, right)]);
-        true
-    }
-
-    /// Everything before `una` is acknowledged.
-    pub(crate) fn advance(&mut self, una: SeqNum) {
-        self.sacked.retain(|&(_, r)| una.lt(r));
-        if let Some(first) = self.sacked.first_mut() {
-            first.0 = first.0.max(una);
-        }
-        self.lost_end = self.lost_end.max(una);
-        self.rtx_nxt = self.rtx_nxt.max(una);
-    }
-
-    /// Finds what is lost by now: what has three SACKed ranges, or more than two segments of SACKed bytes, above it (`IsLost`).
-    pub(crate) fn update_lost(&mut self, mss: u32) {
-        let (mut ranges, mut bytes) = (0, 0);
-        for &(left, right) in self.sacked.iter().rev() {
-            ranges += 1;
-            bytes += right.since(left);
-            if ranges >= DUP_THRESH || bytes > 2 * mss {
-                self.lost_end = self.lost_end.max(left);
-                return;
-            }
-        }
-    }
-
-    /// SACKed bytes between two numbers.
-    fn sacked_between(&self, from: SeqNum, to: SeqNum) -> u32 {
-        self.sacked.iter().map(|&(l, r)| r.min(to).since(l.max(from))).sum()
-    }
-
-    /// Bytes that are in flight, as far as we know (`Pipe`).
-    pub(crate) fn pipe(&self, una: SeqNum, nxt: SeqNum) -> u32 {
-        let unknown = nxt.since(self.lost_end) - self.sacked_between(self.lost_end, nxt);
-        let again_end = self.rtx_nxt.min(self.lost_end);
-        unknown + again_end.since(una) - self.sacked_between(una, again_end)
-    }
-
-    /// The next range to send again (`NextSeg` rule 1).
-    pub(crate) fn next_lost(&self) -> Option<(SeqNum, SeqNum)> {
-        let mut start = self.rtx_nxt;
-        for &(left, right) in &self.sacked {
-            if start.lt(left) {
-                let end = left.min(self.lost_end);
-                return start.lt(end).then_some((start, end));
-            }
-            start = start.max(right);
-        }
-        start.lt(self.lost_end).then_some((start, self.lost_end))
-    }
-
-    /// The whole window is taken for lost. What the receiver has SACKed it may have dropped since (RFC 2018 section 8).
-    pub(crate) fn lose_all(&mut self, una: SeqNum, nxt: SeqNum) {
-        self.sacked.clear();
-        self.dup_acks = 0;
-        (self.rtx_nxt, self.lost_end) = (una, nxt);
-        self.phase = Phase::Timeout(nxt);
+        Self { sent: Scoreboard::new(una), ..Self::default() }
     }
 
     /// Whether the flow of data is not disturbed.
@@ -131,46 +50,94 @@ impl Recovery {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn s(n: u32) -> SeqNum {
-        SeqNum(n)
-    }
-
-    #[test]
-    fn ranges_merge_and_are_bounded() {
-        let mut recovery = Recovery::new(s(0));
-        assert!(recovery.insert(s(10), s(20)) && recovery.insert(s(30), s(40)));
-        assert!(!recovery.insert(s(12), s(20)));
-        assert!(recovery.insert(s(20), s(30)));
-        assert_eq!(recovery.sacked, [(s(10), s(40))]);
-        let ranges = u32::try_from(SACKED_RANGES_MAX).unwrap();
-        for n in 1..ranges {
-            assert!(recovery.insert(s(100 * n), s(100 * n + 10)));
+impl Tcb {
+    /// Decides on loss recovery and the congestion window after an acknowledgment.
+    pub(crate) fn recover(&mut self, now: Instant, acked: u32, in_flight: u32, delivery: &Delivery) {
+        let (mss, una, nxt) = (self.mss(), self.snd.una, self.snd.nxt);
+        // The acknowledgment that ends fast recovery leaves the window as it is (RFC 6582 section 3.2, step 3).
+        let may_grow = acked > 0 && !matches!(self.rec.phase, Phase::Fast(_));
+        let is_restart = matches!(self.rec.phase, Phase::Timeout(_));
+        let mut is_over = false;
+        if let Phase::Fast(point) | Phase::Timeout(point) = self.rec.phase
+            && point.le(una)
+        {
+            self.rec.phase = Phase::Open;
+            (self.rec.dup_acks, self.rec.force) = (0, false);
+            is_over = true;
         }
-        assert!(!recovery.insert(s(100 * ranges), s(100 * ranges + 10)), "one past the limit");
-        assert!(recovery.insert(s(5), s(6)), "a lower one takes the highest's place");
-        assert_eq!(recovery.sacked.len(), SACKED_RANGES_MAX);
+        self.find_losses(now, delivery, is_over);
+        match self.rec.phase {
+            Phase::Open => {
+                if acked > 0 {
+                    self.rec.dup_acks = 0;
+                }
+                if !self.begin_recovery(now, in_flight) && may_grow && self.is_cwnd_limited(in_flight) {
+                    self.cc.on_ack(now, acked, mss, self.smoothed(), is_restart);
+                }
+            }
+            // A partial acknowledgment, of a peer that does not say more: the next segment is lost too (RFC 6582 section 3.2).
+            Phase::Fast(_) if acked > 0 && !self.opts.sack => {
+                self.rec.sent.lose(una, (una + mss).min(nxt));
+                self.rec.force = true;
+                // Less by what was acknowledged, more by the segment that this acknowledgment stands for.
+                let left = u32::from(self.rec.dup_acks).saturating_sub(acked / mss) + 1;
+                self.rec.dup_acks = u8::try_from(left).unwrap_or(u8::MAX);
+            }
+            Phase::Fast(_) => {}
+            Phase::Timeout(_) => {
+                if acked > 0 {
+                    self.cc.on_ack(now, acked, mss, self.smoothed(), is_restart);
+                }
+            }
+        }
+        if acked > 0 || !self.may_probe() {
+            self.arm_probe(now);
+        }
     }
 
-    #[test]
-    fn pipe_and_next_segment_follow_rfc_6675() {
-        let mut recovery = Recovery::new(s(0));
-        // Ten segments of 100 in flight; the first and the fourth are lost.
-        recovery.insert(s(100), s(300));
-        recovery.update_lost(100);
-        assert_eq!((recovery.pipe(s(0), s(1000)), recovery.next_lost()), (800, None));
-        recovery.insert(s(400), s(700));
-        recovery.update_lost(100);
-        assert_eq!(recovery.lost_end, s(400));
-        assert_eq!((recovery.pipe(s(0), s(1000)), recovery.next_lost()), (300, Some((s(0), s(100)))));
-        recovery.rtx_nxt = s(100);
-        assert_eq!((recovery.pipe(s(0), s(1000)), recovery.next_lost()), (400, Some((s(300), s(400)))));
-        recovery.rtx_nxt = s(400);
-        assert_eq!((recovery.pipe(s(0), s(1000)), recovery.next_lost()), (500, None));
-        recovery.advance(s(700));
-        assert_eq!((recovery.pipe(s(700), s(1000)), recovery.sacked.len()), (300, 0));
+    /// Begins fast recovery if something is lost.
+    pub(crate) fn begin_recovery(&mut self, now: Instant, in_flight: u32) -> bool {
+        let (mss, una, nxt) = (self.mss(), self.snd.una, self.snd.nxt);
+        let is_lost = self.rec.sent.lost() > 0 || self.is_lost_by_duplicates(now);
+        if !is_lost || una == nxt || !self.rec.is_open() {
+            return false;
+        }
+        self.cc.on_loss(in_flight, mss);
+        self.rec.phase = Phase::Fast(nxt);
+        self.rec.force = true;
+        self.rec.probe = Probe::None;
+        if !self.opts.sack {
+            self.rec.sent.lose(una, (una + mss).min(nxt));
+        }
+        self.timed = None;
+        self.arm_retransmit(now);
+        true
+    }
+
+    /// The retransmission timer ran out: what was sent long enough ago is lost (RFC 8985 section 6.3), and slow start begins.
+    pub(crate) fn begin_slow_start(&mut self, now: Instant) {
+        let (una, nxt) = (self.snd.una, self.snd.nxt);
+        if self.rec.sent.ranges().next().is_some_and(|(left, _)| left == una) {
+            // An acknowledgment of the first would have acknowledged it: the receiver has dropped what it had SACKed.
+            self.rec.sent.forget_sacked();
+        }
+        let young = self.rack_horizon().filter(|_| self.opts.sack);
+        self.rec.sent.lose_if(|start, run| start == una || young.is_none_or(|age| now.since(run.sent) >= age));
+        self.rec.dup_acks = 0;
+        self.rec.force = true;
+        self.rec.probe = Probe::None;
+        self.rec.phase = Phase::Timeout(nxt);
+        (self.timers.reorder, self.timers.probe) = (None, None);
+    }
+
+    fn smoothed(&self) -> Duration {
+        Duration::from_micros(u64::from(self.rtt.srtt_us))
+    }
+
+    /// Whether it was the congestion window that kept more from being sent (RFC 5681 section 3.1 grows no other): it was full,
+    /// or, where several acknowledgments come in one burst, it still holds something back.
+    fn is_cwnd_limited(&self, in_flight: u32) -> bool {
+        let receiver = self.snd.wnd.min(self.config.in_flight_bytes_max);
+        in_flight + self.mss() > self.cc.cwnd || (self.snd.unsent() > 0 && self.cc.cwnd < receiver)
     }
 }

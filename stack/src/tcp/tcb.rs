@@ -152,6 +152,13 @@ pub struct Snd {
 }
 
 impl Snd {
+    /// After our SYN, and theirs.
+    fn new(iss: SeqNum, syn: &Segment<'_>) -> Self {
+        let wnd = u32::from(syn.window);
+        let queue = Queue::default();
+        Self { iss, una: iss, nxt: iss + 1, wnd, wl1: syn.seq, wl2: iss, max_wnd: wnd, queue, fin: false }
+    }
+
     /// The sequence number behind the last byte that is queued: FIN's, if there is one.
     pub(crate) fn data_end(&self) -> Option<SeqNum> {
         u32::try_from(self.queue.bytes()).ok().filter(|queued| *queued < 1 << 31).map(|queued| self.una + queued)
@@ -192,6 +199,16 @@ pub struct Rcv {
     pub latest: SeqNum,
     /// Where FIN is, once it has come.
     pub fin: Option<SeqNum>,
+}
+
+impl Rcv {
+    /// After their SYN.
+    fn new(irs: SeqNum, config: &TcpConfig) -> Self {
+        let nxt = irs + 1;
+        let edge = nxt + config.recv_buffer_bytes.min(0xffff);
+        let (buffer, out_of_order) = (Vec::new(), Vec::new());
+        Self { irs, nxt, edge, buffer, consumed: 0, out_of_order, latest: nxt, fin: None }
+    }
 }
 
 /// Timestamps (RFC 7323). Travels; the clock goes on from where it was.
@@ -285,35 +302,15 @@ impl Tcb {
             sack: syn.options.sack_permitted,
             timestamps: syn.options.timestamps.is_some(),
         };
-        let (una, nxt) = (isn, syn.seq + 1);
+        let nxt = syn.seq + 1;
         let mss = u32::from(opts.snd_mss) - if opts.timestamps { 12 } else { 0 };
-        let wnd = u32::from(syn.window);
         let mut tcb = Self {
             flow,
             state: State::SynReceived,
             config: *config,
             opts,
-            snd: Snd {
-                iss: isn,
-                una,
-                nxt: isn + 1,
-                wnd,
-                wl1: syn.seq,
-                wl2: isn,
-                max_wnd: wnd,
-                queue: Queue::default(),
-                fin: false,
-            },
-            rcv: Rcv {
-                irs: syn.seq,
-                nxt,
-                edge: nxt + config.recv_buffer_bytes.min(0xffff),
-                buffer: Vec::new(),
-                consumed: 0,
-                out_of_order: Vec::new(),
-                latest: nxt,
-                fin: None,
-            },
+            snd: Snd::new(isn, syn),
+            rcv: Rcv::new(syn.seq, config),
             ts: TsClock {
                 offset: ts_offset,
                 last: ts_clock(now).wrapping_add(ts_offset),

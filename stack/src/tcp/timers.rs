@@ -19,6 +19,10 @@ pub struct Timers {
     pub keepalive: Option<Instant>,
     /// To give up a peer that has our FIN and does not finish (FIN-WAIT-2).
     pub fin_wait_2: Option<Instant>,
+    /// To take for lost what did not come within the reordering window (RFC 8985 section 6.2).
+    pub reorder: Option<Instant>,
+    /// To probe whether the last segments were lost (RFC 8985 section 7).
+    pub probe: Option<Instant>,
 }
 
 /// Probes of an idle peer before it is given up (RFC 1122 section 4.2.3.6 leaves the number open).
@@ -28,8 +32,9 @@ impl Tcb {
     /// When [`Tcb::handle_timeout`] has something to do.
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
-        let Timers { retransmit, persist, delayed_ack, keepalive, fin_wait_2 } = self.timers;
-        [persist, delayed_ack, keepalive, fin_wait_2, self.user_timeout_at()].into_iter().fold(retransmit, earliest)
+        let Timers { retransmit, persist, delayed_ack, keepalive, fin_wait_2, reorder, probe } = self.timers;
+        let others = [persist, delayed_ack, keepalive, fin_wait_2, reorder, probe, self.user_timeout_at()];
+        others.into_iter().fold(retransmit, earliest)
     }
 
     /// Does what is due at `now`; what is to be sent comes out of [`Tcb::poll_transmit`].
@@ -41,6 +46,12 @@ impl Tcb {
         }
         if is_due(self.timers.fin_wait_2) || is_due(self.user_timeout_at()) {
             self.abort_for(CloseReason::TimedOut);
+        }
+        if is_due(self.timers.reorder) {
+            self.reordering_timeout(now);
+        }
+        if is_due(self.timers.probe) {
+            self.probe_timeout(now);
         }
         if is_due(self.timers.retransmit) {
             self.retransmission_timeout(now);
@@ -82,7 +93,7 @@ impl Tcb {
         }
         let mss = self.mss();
         self.cc.on_timeout(in_flight, mss, is_first);
-        self.rec.lose_all(self.snd.una, self.snd.nxt);
+        self.begin_slow_start(now);
         self.timed = None;
         self.arm_retransmit(now);
     }

@@ -9,7 +9,9 @@ use super::store::Store;
 use crate::addr::{Endpoint, Flow, IpAddr};
 use crate::drop::DropReason;
 use crate::tcp::input::CHALLENGE_PERIOD;
-use crate::tcp::{Flags, Frozen, Outcome, Segment, SeqNum, State, Tcb, TcpConfig};
+use crate::tcp::{
+    Flags, Frozen, Outcome, RUNS_MAX, SACKED_RANGES_MAX, Scoreboard, Segment, SeqNum, State, Tcb, TcpConfig,
+};
 use crate::time::{Duration, Instant};
 
 /// Ages reach back this far at the most: no clock is younger.
@@ -264,14 +266,18 @@ pub(super) fn check_invariants(tcb: &Tcb) {
         assert!(u64::from(in_flight) <= snd.queue.bytes() + u64::from(snd.fin), "more in flight than was queued");
         assert!(in_flight == 0 || tcb.timers.retransmit.is_some(), "data in flight and no timer");
         let is_between = |seq: SeqNum| snd.una.le(seq) && seq.le(snd.nxt);
-        assert!(is_between(rec.lost_end) && is_between(rec.rtx_nxt), "the recovery points lie outside");
+        assert_eq!((rec.sent.start(), rec.sent.end()), (snd.una, snd.nxt), "the scoreboard is of something else");
         assert!(tcb.timed.is_none_or(|(seq, _)| is_between(seq)), "timed is what is not in flight");
     }
-    let mut end = snd.una;
-    for &(left, right) in &rec.sacked {
-        assert!(end.le(left) && left.lt(right) && right.le(snd.nxt), "the scoreboard is out of order");
-        end = right;
+    let mut end = rec.sent.start();
+    for run in rec.sent.runs() {
+        assert!(end.lt(run.end) && !(run.sacked && run.lost), "the scoreboard is out of order");
+        end = run.end;
     }
+    let recounted = Scoreboard::of(rec.sent.start(), rec.sent.runs().copied());
+    assert_eq!((recounted.sacked(), recounted.lost()), (rec.sent.sacked(), rec.sent.lost()), "miscounted");
+    assert!(rec.sent.runs().count() <= RUNS_MAX && rec.sent.ranges().count() <= SACKED_RANGES_MAX);
+    assert!(rec.sent.lost() == 0 || !rec.is_open(), "lost, and nobody cares");
     let rcv = &tcb.rcv;
     assert!(rcv.nxt.le(rcv.edge), "RCV.NXT is above the window's edge");
     let mut end = rcv.nxt;

@@ -7,10 +7,10 @@ use super::pair::text;
 use super::store::Store;
 use crate::drop::DropReason;
 use crate::tcp::{
-    EXTENTS_MAX, Flags, FrozenBytes, OUT_OF_ORDER_RANGES_MAX, Options, PushError, SACKED_RANGES_MAX, Segment, SeqNum,
-    Tcb, TcpConfig, ThawError,
+    EXTENTS_MAX, Flags, FrozenBytes, OUT_OF_ORDER_RANGES_MAX, Options, PushError, RUNS_MAX, Run, SACKED_RANGES_MAX,
+    Segment, SeqNum, Tcb, TcpConfig, ThawError,
 };
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 const NOW: Instant = Instant::ZERO;
 
@@ -80,7 +80,9 @@ fn ranges_of_a_frozen_connection() {
     let thaw = |sacked: usize, out_of_order: usize| {
         let mut frozen = frozen.clone();
         let una = frozen.snd_una;
-        frozen.recovery.sacked = (1..=sacked).map(|n| (range(una, n), range(una, n) + 5)).collect();
+        let run = |end, sacked| Run { end, sent: Duration::ZERO, sacked, lost: false, again: false };
+        let runs = (1..=sacked).flat_map(|n| [run(range(una, n), false), run(range(una, n) + 5, true)]);
+        frozen.recovery.sent = runs.chain([run(una + 10_000, false)]).collect();
         let nxt = frozen.rcv_nxt;
         frozen.out_of_order = (1..=out_of_order).map(|n| (range(nxt, n), std::vec![0; 5])).collect();
         Tcb::thaw(frozen, NOW, &TcpConfig::default(), &mut Store::default()).map(|_| ())
@@ -88,6 +90,25 @@ fn ranges_of_a_frozen_connection() {
     assert_eq!(thaw(SACKED_RANGES_MAX, OUT_OF_ORDER_RANGES_MAX), Ok(()));
     assert_eq!(thaw(SACKED_RANGES_MAX + 1, 0), Err(ThawError::Impossible("scoreboard")));
     assert_eq!(thaw(0, OUT_OF_ORDER_RANGES_MAX + 1), Err(ThawError::Impossible("out-of-order ranges")));
+}
+
+#[test]
+fn runs_of_a_frozen_connection() {
+    let mut host = established();
+    let mut frozen = host.freeze(NOW);
+    frozen.queue = std::vec![FrozenBytes::Here(text(1, 10_000))];
+    frozen.snd_nxt = frozen.snd_una + u32::try_from(RUNS_MAX + 1).unwrap();
+    let thaw = |runs: u32, first: u32| {
+        let mut frozen = frozen.clone();
+        let una = frozen.snd_una;
+        let run = |end| Run { end: una + end, sent: Duration::ZERO, sacked: false, lost: false, again: false };
+        frozen.recovery.sent = (first..first + runs).map(run).collect();
+        Tcb::thaw(frozen, NOW, &TcpConfig::default(), &mut Store::default()).map(|_| ())
+    };
+    assert_eq!(thaw(256, 2), Ok(()));
+    // One past the limit; one that ends too early.
+    assert_eq!(thaw(257, 1), Err(ThawError::Impossible("scoreboard")));
+    assert_eq!(thaw(256, 1), Err(ThawError::Impossible("scoreboard")));
 }
 
 #[test]
@@ -130,11 +151,11 @@ fn sacked_ranges() {
         sack.options.sack.push((left, left + 50));
         let _ = host.handle_segment(NOW, &sack).unwrap();
     }
-    assert_eq!(host.tcb().rec.sacked.len(), SACKED_RANGES_MAX);
-    let lefts: Vec<u32> = host.tcb().rec.sacked.iter().map(|(left, _)| left.0 - acked).collect();
+    assert_eq!(host.tcb().rec.sent.ranges().count(), SACKED_RANGES_MAX);
+    let lefts: Vec<u32> = host.tcb().rec.sent.ranges().map(|(left, _)| left.0 - acked).collect();
     assert_eq!((lefts[0], lefts[SACKED_RANGES_MAX - 1]), (100, 100 + 200 * 63), "the lowest are kept");
     let _ = host.handle_segment(NOW, &segment(Flags::ACK, 1, host.tcb().snd_nxt().0, &[])).unwrap();
-    assert!(host.tcb().rec.sacked.is_empty());
+    assert_eq!(host.tcb().rec.sent.ranges().count(), 0);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod host;
 mod limits;
 mod pair;
 mod props;
+mod rack;
 mod recovery;
 mod script;
 mod security;

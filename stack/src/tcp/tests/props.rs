@@ -10,8 +10,9 @@ use super::host::{Host, Moves, flow};
 use super::pair::{below, rng, text};
 use super::store::Store;
 use crate::tcp::{
-    Algorithm, Flags, Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenTimers, Negotiated, NewReno, Options,
-    Phase, Recovery, Rtt, Segment, SeqNum, State, Tcb, TcpConfig, ThawError, Timestamps,
+    Algorithm, Flags, Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenRack, FrozenRecovery, FrozenTimers,
+    Negotiated, NewReno, Options, Phase, Probe, Rtt, Run, Segment, SeqNum, State, Tcb, TcpConfig, ThawError,
+    Timestamps,
 };
 use crate::time::{Duration, Instant};
 
@@ -69,7 +70,7 @@ fn play(host: &mut Host, mut now: Instant, events: &[Event]) {
                 let from = |(from, by): (u8, i32), of: [SeqNum; 4]| of[usize::from(from)] + by.cast_unsigned();
                 let rcv_fin = tcb.rcv.fin.unwrap_or(tcb.rcv.nxt);
                 let seq = from(*seq, [tcb.rcv.nxt, tcb.rcv.nxt, tcb.rcv.edge, rcv_fin]);
-                let ack = from(*ack, [tcb.snd.una, tcb.snd.nxt, tcb.snd.nxt, tcb.rec.lost_end]);
+                let ack = from(*ack, [tcb.snd.una, tcb.snd.nxt, tcb.snd.nxt, tcb.rec.sent.highest()]);
                 let recent = tcb.ts.recent.wrapping_add_signed(i32::from(*tsval));
                 let una = tcb.snd.una;
                 let block = |(left, len): &(i32, u16)| {
@@ -284,13 +285,8 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
     let rcv_nxt = SeqNum(rng.next_u32());
     let window = wild(rng, 70_000);
     let within = |rng: &mut ChaCha8Rng| snd_una + wild(rng, in_flight);
-    let mut at = snd_una;
-    let sacked = (0..below(rng, 5)).map(|_| {
-        let left = at + wild(rng, in_flight / 8);
-        at = left + 1 + wild(rng, in_flight / 8);
-        (left, at)
-    });
-    let sacked = sacked.collect();
+    let phase = below(rng, 3);
+    let sent = frozen_runs(rng, snd_una, in_flight, phase == 0);
     let mut at = rcv_nxt;
     let out_of_order = (0..if has_fin { 0 } else { below(rng, 4) }).map(|_| {
         let seq = at + 1 + wild(rng, window / 8);
@@ -299,9 +295,18 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
         (seq, std::vec![7; len as usize])
     });
     let out_of_order = out_of_order.collect();
-    let lost_end = within(rng);
-    let rtx_nxt = within(rng);
     let point = within(rng);
+    let probes = [Probe::None, Probe::Due, Probe::Sent { end: within(rng), is_again: below(rng, 2) == 0 }];
+    let rack = FrozenRack {
+        newest: perhaps(rng, |rng| (age(rng), within(rng))),
+        rtt_us: wild(rng, 1_000_000),
+        min_rtt: (wild(rng, 1_000_000), age(rng)),
+        is_reordering_seen: below(rng, 2) == 0,
+        wider: rng.next_u32().to_be_bytes()[0],
+        persist: rng.next_u32().to_be_bytes()[0],
+        dsack_round: perhaps(rng, within),
+        boundary: perhaps(rng, within),
+    };
     let phases = [Phase::Open, Phase::Fast(point), Phase::Timeout(point)];
     let cubic = FrozenCubic {
         w_max: wild(rng, 1_000_000),
@@ -351,12 +356,13 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
         cwnd: wild(rng, 100_000),
         ssthresh: wild(rng, 100_000),
         growth: growths[below(rng, 2) as usize],
-        recovery: Recovery {
-            phase: phases[below(rng, 3) as usize],
+        recovery: FrozenRecovery {
+            phase: phases[phase as usize],
             dup_acks: rng.next_u32().to_be_bytes()[0],
-            sacked,
-            lost_end,
-            rtx_nxt,
+            sent,
+            rack,
+            probe: probes[below(rng, 3) as usize],
+            force: below(rng, 2) == 0,
         },
         timers: FrozenTimers {
             retransmit: perhaps(rng, age),
@@ -364,6 +370,8 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
             delayed_ack: perhaps(rng, age),
             keepalive: perhaps(rng, age),
             fin_wait_2: perhaps(rng, age),
+            reorder: perhaps(rng, age),
+            probe: perhaps(rng, age),
         },
         timed: perhaps(rng, |rng| (within(rng), age(rng))),
         sent_age: age(rng),
@@ -374,6 +382,20 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
         ack_now: below(rng, 2) == 0,
         probe_now: below(rng, 2) == 0,
     }
+}
+
+/// Runs that mostly end where they must.
+fn frozen_runs(rng: &mut ChaCha8Rng, una: SeqNum, in_flight: u32, is_open: bool) -> Vec<Run<Duration>> {
+    let mut runs = Vec::new();
+    let mut end = 0;
+    while end < in_flight && runs.len() < 40 {
+        end = if runs.len() == 39 { in_flight } else { (end + 1).saturating_add(wild(rng, in_flight / 4)) };
+        end = if below(rng, 200) == 0 { end } else { end.min(in_flight) };
+        let (sacked, lost) =
+            [(false, false), (true, false), (false, true)][below(rng, if is_open { 2 } else { 3 }) as usize];
+        runs.push(Run { end: una + end, sent: age(rng), sacked, lost, again: below(rng, 2) == 0 });
+    }
+    runs
 }
 
 fn frozen_queue(rng: &mut ChaCha8Rng) -> Vec<FrozenBytes> {

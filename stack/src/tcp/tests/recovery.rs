@@ -164,12 +164,14 @@ fn holes_between_sacked_ranges_are_sent_again_once() {
          35 out A 4381 len 1460
          36 in  A 1 ack 1 sack 5841-13141,1461-4381 =>
          36 out A 17521 len 1460
-         50 in  A 1 ack 4381 sack 5841-13141 => acked
+         # What was sent again has come; the tenth, sent long before it, has not: lost (RFC 8985).
+         50 in  A 1 ack 4381 sack 14601-17521,5841-13141 => acked
+         50 out A 13141 len 1460
          50 out A 18981 len 1460
-         # What was sent again is acknowledged; the tenth, sent long before it, is not: lost (RFC 6582 section 3.2).
-         52 in  A 1 ack 13141 => acked
-         52 out A 13141 len 1460
-         52 out A 20441 len 1460",
+         50 out A 20441 len 1460
+         50 out A 21901 len 1460
+         52 in  A 1 ack 13141 sack 14601-17521 => acked
+         52 out A 23361 len 1460",
     );
 }
 
@@ -197,8 +199,9 @@ fn fin_within_what_is_lost() {
          21 out FPA 101 ack 1
          # FIN came, the data did not: the data alone goes again.
          30 in  A 1 ack 1 sack 101-102 =>
-         220 out FPA 1 len 100
-         230 in  A 1 ack 102 => acked",
+         # A round trip of 9 ms and a quarter more.
+         31.250 out PA 1 len 100
+         40 in  A 1 ack 102 => acked",
     );
 }
 
@@ -207,22 +210,24 @@ fn after_a_timeout_everything_is_sent_again_in_slow_start() {
     run_with(
         &reno(),
         &opened(SACK, TEN_SENT),
-        "220 out A 1 len 1460
-         220 cwnd 1460
-         230 in  A 1 ack 1461 => acked
-         230 cwnd 2920
-         230 out A 1461 len 1460
-         230 out A 2921 len 1460
-         # The rest had come.
-         240 in  A 1 ack 2921 sack 4381-14601 => acked
-         240 cwnd 4380
-         240 out A 14601 len 1460
-         240 out A 16061 len 1460
-         250 in  A 1 ack 14601 => acked
-         250 cwnd 7300
-         250 out A 17521 len 1460
-         250 out A 18981 len 1460
-         250 out A 20441 len 1460",
+        "# The tail loss probe, whatever the window; it starts the timer anew.
+         40  out A 14601 len 1460
+         240 out A 1 len 1460
+         240 cwnd 1460
+         250 in  A 1 ack 1461 => acked
+         250 cwnd 2920
+         250 out A 1461 len 1460
+         250 out A 2921 len 1460
+         # The rest had come, but for the probe.
+         260 in  A 1 ack 2921 sack 4381-14601 => acked
+         260 cwnd 4380
+         260 out A 14601 len 1460
+         260 out A 16061 len 1460
+         270 in  A 1 ack 14601 => acked
+         270 cwnd 7300
+         270 out A 17521 len 1460
+         270 out A 18981 len 1460
+         270 out A 20441 len 1460",
     );
 }
 

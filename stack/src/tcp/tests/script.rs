@@ -3,13 +3,14 @@
 //! ```text
 //! <ms> in  <flags> <seq> [len n] [ack n] [win n] [options] [=> what came of it]
 //! <ms> out <flags> <seq> [len n] [ack n] [win n] [options]
-//! <ms> push n | read n | close | abort | break | state <name> | cwnd n | unsent n
+//! <ms> push n | read n | close | abort | break | boundary | state <name> | cwnd n | unsent n
 //! ```
 //! Flags are letters of `SAPFR`. Sequence numbers count from 0 on both sides, SYN being 0; windows are as in the header. Options:
 //! `mss n`, `ws n`, `sackok`, `ts val:ecr`, `sack a-b,c-d`. An `out` line says everything about flags, numbers and
 //! length, and of window and options what it names; `sack -` means that there are no blocks. What leaves must leave at that
 //! very time, in that order, and nothing else may. What came of a segment: `received acked established finished closed`, or
 //! the name of a drop reason; not said: not looked at. TSval is the time in milliseconds.
+//! A time may have three digits behind a point.
 //!
 //! Each script is played twice: at one node, and moving to another before each step.
 
@@ -111,7 +112,7 @@ impl Player {
 
     fn play(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let at = Instant::from_micros(1_000 * words[0].parse::<u64>().unwrap_or_else(|_| panic!("no time: {line}")));
+        let at = time(words[0]).unwrap_or_else(|| panic!("no time: {line}"));
         assert!(at >= self.now, "back in time: {line}");
         if words[1] == "out" {
             self.expect(at, &parse(&words[2..]));
@@ -142,6 +143,7 @@ impl Player {
                 self.host().tcb_mut().abort();
                 self.host().transmit(at);
             }
+            "boundary" => self.host().tcb_mut().note_move(),
             "break" => self.host().store.broken = true,
             "state" => assert_eq!(std::format!("{:?}", self.host().tcb().state()), words[2], "{}", self.line),
             "cwnd" => assert_eq!(self.host().tcb().cwnd() as usize, number(), "{}", self.line),
@@ -236,6 +238,13 @@ impl Player {
             assert_eq!(&said, blocks, "SACK blocks{what}");
         }
     }
+}
+
+/// Milliseconds, with microseconds behind the point if need be.
+fn time(text: &str) -> Option<Instant> {
+    let (ms, us) = text.split_once('.').unwrap_or((text, "000"));
+    let us = us.parse::<u64>().ok().filter(|_| us.len() == 3)?;
+    Some(Instant::from_micros(1_000 * ms.parse::<u64>().ok()? + us))
 }
 
 fn relative(seq: SeqNum) -> u32 {

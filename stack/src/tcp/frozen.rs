@@ -1,0 +1,308 @@
+//! A connection between two nodes: durations and integers only, and what must hold of them.
+
+use alloc::vec::Vec;
+
+use super::cc::NewReno;
+use super::freeze::ThawError;
+use super::input::OUT_OF_ORDER_RANGES_MAX;
+use super::rack::Probe;
+use super::recovery::Phase;
+use super::rtt::Rtt;
+use super::scoreboard::{RUNS_MAX, Run, SACKED_RANGES_MAX};
+use super::seq::SeqNum;
+use super::tcb::{EXTENTS_MAX, MSS_MIN, Negotiated, State};
+use crate::addr::Flow;
+use crate::time::Duration;
+
+/// The greatest window that the header can express (RFC 7323 section 2.3).
+const WINDOW_MAX: u32 = 0xffff << 14;
+/// The last place in a stream: more than anybody sends, and far from where sums wrap.
+const PLACE_MAX: u64 = 1 << 62;
+/// The longest SRTT or RTTVAR that a node can have measured, in microseconds.
+const RTT_MAX_US: u32 = 480_000_000;
+
+/// A connection between two nodes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Frozen {
+    /// The flow.
+    pub flow: Flow,
+    /// The state; synchronized.
+    pub state: State,
+    /// What was agreed on.
+    pub opts: Negotiated,
+    /// ISS.
+    pub iss: SeqNum,
+    /// SND.UNA.
+    pub snd_una: SeqNum,
+    /// SND.NXT.
+    pub snd_nxt: SeqNum,
+    /// SND.WND, scaled.
+    pub snd_wnd: u32,
+    /// SND.WL1.
+    pub snd_wl1: SeqNum,
+    /// SND.WL2.
+    pub snd_wl2: SeqNum,
+    /// The greatest window that was ever offered.
+    pub max_wnd: u32,
+    /// The bytes from SND.UNA on.
+    pub queue: Vec<FrozenBytes>,
+    /// Whether FIN follows the queue.
+    pub fin: bool,
+    /// IRS.
+    pub irs: SeqNum,
+    /// RCV.NXT.
+    pub rcv_nxt: SeqNum,
+    /// The right edge that was promised.
+    pub rcv_edge: SeqNum,
+    /// Received, in order, not consumed: the bytes before RCV.NXT.
+    pub unread: Vec<u8>,
+    /// Received ranges above RCV.NXT, in order, not touching.
+    pub out_of_order: Vec<(SeqNum, Vec<u8>)>,
+    /// The range that came last.
+    pub rcv_latest: SeqNum,
+    /// Where the peer's FIN is, once it has come.
+    pub rcv_fin: Option<SeqNum>,
+    /// The TSval at the moment of freezing.
+    pub tsval: u32,
+    /// TS.Recent.
+    pub ts_recent: u32,
+    /// How old TS.Recent is.
+    pub ts_recent_age: Duration,
+    /// Last.ACK.sent.
+    pub last_ack_sent: SeqNum,
+    /// The round-trip time and the backoff.
+    pub rtt: Rtt,
+    /// The congestion window, in bytes.
+    pub cwnd: u32,
+    /// The slow start threshold, in bytes.
+    pub ssthresh: u32,
+    /// The algorithm's own state.
+    pub growth: FrozenGrowth,
+    /// Loss recovery and the scoreboard.
+    pub recovery: FrozenRecovery,
+    /// Running timers.
+    pub timers: FrozenTimers,
+    /// A sequence number whose acknowledgment is timed, and how long already.
+    pub timed: Option<(SeqNum, Duration)>,
+    /// How long ago data was sent.
+    pub sent_age: Duration,
+    /// How long ago something was received.
+    pub heard_age: Duration,
+    /// How long we have been waiting for an answer.
+    pub waiting_age: Duration,
+    /// Probes or repetitions without an answer.
+    pub unanswered: u8,
+    /// Segments with data since our last acknowledgment.
+    pub unacked_segments: u8,
+    /// An acknowledgment is due at once.
+    pub ack_now: bool,
+    /// A probe is due at once.
+    pub probe_now: bool,
+}
+
+/// A range of the send queue.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FrozenBytes {
+    /// The bytes themselves.
+    Here(Vec<u8>),
+    /// Bytes that an earlier owner keeps.
+    Remote {
+        /// Its number in the messages of the connection's front-end.
+        holder: u16,
+        /// The first byte, counted from the first byte ever sent on the connection.
+        offset: u64,
+        /// How many bytes.
+        len: u64,
+    },
+}
+
+/// The congestion algorithm's own state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FrozenGrowth {
+    /// NewReno.
+    NewReno(NewReno),
+    /// CUBIC.
+    Cubic(FrozenCubic),
+}
+
+/// CUBIC's state; [`Cubic`] says what the fields are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FrozenCubic {
+    /// `W_max`, in bytes.
+    pub w_max: u32,
+    /// How long ago the current congestion avoidance began.
+    pub epoch_age: Option<Duration>,
+    /// `K`, in milliseconds.
+    pub k_ms: u32,
+    /// The window at the epoch's beginning, in bytes.
+    pub w_epoch: u32,
+    /// `W_est`, in bytes.
+    pub w_est: u32,
+    /// Growth that is not yet a whole byte.
+    pub fraction: u32,
+}
+
+/// Loss recovery; [`Recovery`](super::Recovery) says what the fields are.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FrozenRecovery {
+    /// The phase.
+    pub phase: Phase,
+    /// Duplicate acknowledgments in a row.
+    pub dup_acks: u8,
+    /// What is in flight, from SND.UNA to SND.NXT.
+    pub sent: Vec<Run<Duration>>,
+    /// RACK.
+    pub rack: FrozenRack,
+    /// The tail loss probe.
+    pub probe: Probe,
+    /// The first lost segment is sent whatever the window says.
+    pub force: bool,
+}
+
+/// RACK's state; [`Rack`](super::Rack) says what the fields are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FrozenRack {
+    /// How long ago the newest of what has arrived was sent, and where it ended.
+    pub newest: Option<(Duration, SeqNum)>,
+    /// RACK.rtt, in microseconds.
+    pub rtt_us: u32,
+    /// RACK.min_RTT in microseconds, and its age.
+    pub min_rtt: (u32, Duration),
+    /// RACK.reordering_seen.
+    pub is_reordering_seen: bool,
+    /// RACK.reo_wnd_mult, less one.
+    pub wider: u8,
+    /// RACK.reo_wnd_persist.
+    pub persist: u8,
+    /// RACK.dsack_round.
+    pub dsack_round: Option<SeqNum>,
+    /// What lies before was sent by an earlier owner.
+    pub boundary: Option<SeqNum>,
+}
+
+/// How long each running timer has left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FrozenTimers {
+    /// Retransmission.
+    pub retransmit: Option<Duration>,
+    /// Persist.
+    pub persist: Option<Duration>,
+    /// Delayed acknowledgment.
+    pub delayed_ack: Option<Duration>,
+    /// Keepalive.
+    pub keepalive: Option<Duration>,
+    /// FIN-WAIT-2.
+    pub fin_wait_2: Option<Duration>,
+    /// The reordering window.
+    pub reorder: Option<Duration>,
+    /// The tail loss probe.
+    pub probe: Option<Duration>,
+}
+
+impl Frozen {
+    /// Whether a connection can have been frozen to this: what the code relies on without asking again.
+    pub(crate) fn check(&self) -> Result<(), ThawError> {
+        let ensure = |holds: bool, name| if holds { Ok(()) } else { Err(ThawError::Impossible(name)) };
+        ensure(self.flow.client.addr.is_ipv4() == self.flow.vip.addr.is_ipv4(), "flow")?;
+        ensure(!matches!(self.state, State::SynReceived | State::Closed), "state")?;
+        let Negotiated { snd_mss, rcv_mss, snd_scale, rcv_scale, sack: _, timestamps: _ } = self.opts;
+        ensure(snd_mss >= MSS_MIN && rcv_mss >= MSS_MIN, "MSS")?;
+        ensure(snd_scale.is_none_or(|shift| shift <= 14) && rcv_scale <= 14, "window scale")?;
+        ensure(self.snd_wnd <= WINDOW_MAX && self.max_wnd <= WINDOW_MAX, "send window")?;
+        ensure(self.cwnd > 0 && self.cwnd <= 1 << 30 && self.ssthresh > 0, "congestion window")?;
+        ensure(self.rtt.srtt_us <= RTT_MAX_US && self.rtt.rttvar_us <= RTT_MAX_US, "round-trip time")?;
+        self.check_sending(ensure)?;
+        self.check_receiving(ensure)
+    }
+
+    fn check_sending(&self, ensure: impl Fn(bool, &'static str) -> Result<(), ThawError>) -> Result<(), ThawError> {
+        let ends = |bytes: &FrozenBytes| bytes.end().is_some_and(|end| end <= PLACE_MAX);
+        ensure(self.queue.iter().all(|bytes| bytes.len() > 0 && ends(bytes)), "send queue")?;
+        let lens = self.queue.iter().map(FrozenBytes::len);
+        let queued = lens.clone().try_fold(0_u64, u64::checked_add).filter(|queued| *queued <= PLACE_MAX);
+        let queued = queued.ok_or(ThawError::Impossible("send queue"))?;
+        ensure(self.queue.len() <= EXTENTS_MAX, "send queue")?;
+        let in_flight = self.snd_nxt.distance_from(self.snd_una).ok_or(ThawError::Impossible("SND.NXT"))?;
+        ensure(u64::from(in_flight) <= queued + u64::from(self.fin), "SND.NXT")?;
+        let is_closing = !matches!(self.state, State::Established | State::CloseWait);
+        let may_hold_fin = matches!(self.state, State::FinWait1 | State::Closing | State::LastAck);
+        ensure(self.fin == may_hold_fin && (!is_closing || may_hold_fin || queued == 0), "FIN")?;
+        let is_between = |seq: SeqNum| self.snd_una.le(seq) && seq.le(self.snd_nxt);
+        ensure(self.timed.is_none_or(|(seq, _)| is_between(seq)), "timed segment")?;
+        self.check_recovery(in_flight, ensure)
+    }
+
+    fn check_recovery(
+        &self,
+        in_flight: u32,
+        ensure: impl Fn(bool, &'static str) -> Result<(), ThawError>,
+    ) -> Result<(), ThawError> {
+        let FrozenRecovery { phase, dup_acks: _, sent, rack, probe, force: _ } = &self.recovery;
+        let point = match *phase {
+            Phase::Open => self.snd_nxt,
+            Phase::Fast(point) | Phase::Timeout(point) => point,
+        };
+        ensure(point.le(self.snd_nxt), "recovery point")?;
+        let was_sent = |seq: Option<SeqNum>| seq.is_none_or(|seq| seq.le(self.snd_nxt));
+        let end = if let Probe::Sent { end, .. } = *probe { Some(end) } else { None };
+        ensure(was_sent(rack.newest.map(|(_, end)| end)) && was_sent(rack.boundary), "RACK")?;
+        ensure(was_sent(rack.dsack_round) && was_sent(end), "RACK")?;
+        ensure(rack.rtt_us <= RTT_MAX_US && rack.min_rtt.0 <= RTT_MAX_US, "round-trip time")?;
+        let is_sacked = |run: &&Run<Duration>| run.sacked;
+        ensure(sent.len() <= RUNS_MAX && sent.iter().filter(is_sacked).count() <= SACKED_RANGES_MAX, "scoreboard")?;
+        ensure(*phase != Phase::Open || !sent.iter().any(|run| run.lost), "scoreboard")?;
+        // By distances: numbers far apart have no order.
+        let mut start = 0;
+        for run in sent {
+            let Some(end) = run.end.distance_from(self.snd_una) else {
+                return Err(ThawError::Impossible("scoreboard"));
+            };
+            ensure(start < end && !(run.sacked && run.lost), "scoreboard")?;
+            start = end;
+        }
+        ensure(start == in_flight, "scoreboard")
+    }
+
+    fn check_receiving(&self, ensure: impl Fn(bool, &'static str) -> Result<(), ThawError>) -> Result<(), ThawError> {
+        let window = self.rcv_edge.distance_from(self.rcv_nxt).ok_or(ThawError::Impossible("receive window"))?;
+        ensure(window <= WINDOW_MAX, "receive window")?;
+        ensure(u32::try_from(self.unread.len()).is_ok_and(|len| len <= WINDOW_MAX), "unread bytes")?;
+        ensure(self.out_of_order.len() <= OUT_OF_ORDER_RANGES_MAX, "out-of-order ranges")?;
+        let is_next = |fin: SeqNum| fin + 1 == self.rcv_nxt || self.rcv_nxt.le(fin);
+        ensure(self.rcv_fin.is_none_or(|fin| is_next(fin) && fin.le(self.rcv_edge)), "FIN of the peer")?;
+        let limit = self.rcv_fin.map_or(window, |fin| fin.since(self.rcv_nxt));
+        let mut end = 0;
+        for (seq, bytes) in &self.out_of_order {
+            let len = u32::try_from(bytes.len()).ok().filter(|len| (1..=WINDOW_MAX).contains(len));
+            let start = seq.distance_from(self.rcv_nxt);
+            let (Some(start), Some(len)) = (start, len) else {
+                return Err(ThawError::Impossible("out-of-order ranges"));
+            };
+            ensure(end < start && start + len <= limit, "out-of-order ranges")?;
+            end = start + len;
+        }
+        let has_received_fin = self.rcv_fin.is_some_and(|fin| fin.lt(self.rcv_nxt));
+        let state_says_so = matches!(self.state, State::CloseWait | State::Closing | State::LastAck | State::TimeWait);
+        ensure(has_received_fin == state_says_so, "FIN of the peer")
+    }
+}
+
+impl FrozenBytes {
+    /// How many bytes.
+    #[expect(clippy::len_without_is_empty, reason = "a range is never empty")]
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Here(bytes) => bytes.len() as u64,
+            Self::Remote { len, .. } => *len,
+        }
+    }
+
+    /// The place behind the last byte, counted as the holder counts; `None` if there is no such number.
+    fn end(&self) -> Option<u64> {
+        match self {
+            Self::Here(bytes) => Some(bytes.len() as u64),
+            Self::Remote { offset, len, .. } => offset.checked_add(*len),
+        }
+    }
+}
