@@ -31,7 +31,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::codec::{Reader, Wire};
 use crate::message::{RefuseReason, Served};
-use flight::{Flight, RUN_LEN};
+use flight::{Flight, RUN_LEN, UndoNumbers};
 
 use crate::names::Epoch;
 
@@ -54,6 +54,7 @@ const KIND_REMOTE: u16 = KIND_MUST_UNDERSTAND | 4;
 const KIND_SENT: u16 = KIND_MUST_UNDERSTAND | 5;
 const KIND_PLAN: u16 = KIND_MUST_UNDERSTAND | 6;
 const KIND_FLIGHT: u16 = KIND_MUST_UNDERSTAND | 7;
+const KIND_UNDO: u16 = KIND_MUST_UNDERSTAND | 8;
 
 /// No time: the timer does not run.
 const NEVER: u64 = u64::MAX;
@@ -340,6 +341,7 @@ struct TcbParts {
     out_of_order: Vec<(SeqNum, Vec<u8>)>,
     sent: Vec<Run<Duration>>,
     flight: Option<Flight>,
+    undo: Option<UndoNumbers>,
 }
 
 impl Parts {
@@ -374,6 +376,9 @@ impl Parts {
             KIND_FLIGHT if tcb.flight.is_none() => {
                 tcb.flight = Some(Flight::read_from_bytes(value).map_err(|_| ImageError::Malformed("flight"))?);
             }
+            KIND_UNDO if tcb.undo.is_none() => {
+                tcb.undo = Some(UndoNumbers::read_from_bytes(value).map_err(|_| ImageError::Malformed("undo"))?);
+            }
             KIND_PLAN if plan.is_empty() => {
                 while !plan.is_full() && !reader.is_empty() {
                     let n = reader.take().ok_or(ImageError::Truncated)?;
@@ -382,7 +387,7 @@ impl Parts {
                 }
                 ensure_end(&reader, "plan")?;
             }
-            KIND_OUT_OF_ORDER | KIND_BYTES | KIND_REMOTE | KIND_SENT | KIND_FLIGHT | KIND_PLAN => {
+            KIND_OUT_OF_ORDER | KIND_BYTES | KIND_REMOTE | KIND_SENT | KIND_FLIGHT | KIND_UNDO | KIND_PLAN => {
                 return Err(ImageError::Malformed("number of parts"));
             }
             kind if kind & KIND_MUST_UNDERSTAND != 0 => return Err(ImageError::UnknownPart(kind)),
@@ -444,6 +449,9 @@ fn put_parts(out: &mut Vec<u8>, tcb: &Frozen) {
     if flight != Flight::default() {
         put_part(out, KIND_FLIGHT, |out| out.extend_from_slice(flight.as_bytes()));
     }
+    if let Some(undo) = &tcb.recovery.undo {
+        put_part(out, KIND_UNDO, |out| out.extend_from_slice(UndoNumbers::of(undo).as_bytes()));
+    }
 }
 
 #[expect(clippy::too_many_lines, reason = "one field a line: nothing to split")]
@@ -489,7 +497,7 @@ fn block_of(tcb: &Frozen) -> Block {
     } = tcb;
     let Negotiated { snd_mss, rcv_mss, snd_scale, rcv_scale, sack, timestamps } = *opts;
     let Rtt { srtt_us, rttvar_us, backoff } = *rtt;
-    let FrozenRecovery { phase: _, dup_acks: _, sent: _, rack, probe: _, force: _ } = recovery;
+    let FrozenRecovery { phase: _, dup_acks: _, sent: _, rack, probe: _, force: _, prr: _, undo: _ } = recovery;
     let FrozenRack { newest: _, rtt_us, min_rtt, is_reordering_seen, wider, persist, dsack_round: _, boundary: _ } =
         *rack;
     let reo_wnd_persist = persist;
@@ -503,12 +511,7 @@ fn block_of(tcb: &Frozen) -> Block {
         | flag(*ack_now, FLAG_ACK_NOW)
         | flag(*probe_now, FLAG_PROBE_NOW)
         | flag(is_reordering_seen, FLAG_REORDERING);
-    let (algorithm, growth, epoch_age) = match *growth {
-        FrozenGrowth::NewReno(NewReno { acked }) => (ALGORITHM_NEW_RENO, [acked, 0, 0, 0, 0], None),
-        FrozenGrowth::Cubic(FrozenCubic { w_max, epoch_age, k_ms, w_epoch, w_est, fraction }) => {
-            (ALGORITHM_CUBIC, [w_max, k_ms, w_epoch, w_est, fraction], epoch_age)
-        }
-    };
+    let (algorithm, growth, epoch_age) = growth_numbers(*growth);
     Block {
         state: *state as u8,
         flags,
@@ -543,8 +546,8 @@ fn block_of(tcb: &Frozen) -> Block {
         algorithm,
         reo_wnd_persist,
         reserved: 0.into(),
-        growth: growth.map(U32::new),
-        epoch_age: micros(epoch_age),
+        growth,
+        epoch_age,
         rack_rtt_us: rtt_us.into(),
         min_rtt_us: min_rtt.0.into(),
         min_rtt_age: micros(Some(min_rtt.1)),
@@ -560,7 +563,7 @@ fn block_of(tcb: &Frozen) -> Block {
 
 #[expect(clippy::too_many_lines, reason = "one field a line: nothing to split")]
 fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, ImageError> {
-    let TcbParts { queue, unread, out_of_order, sent, flight } = parts;
+    let TcbParts { queue, unread, out_of_order, sent, flight, undo } = parts;
     let flight = flight.unwrap_or_default();
     if block.reserved.get() != 0 {
         return Err(ImageError::Malformed("reserved field"));
@@ -603,9 +606,9 @@ fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, Image
         rtt: Rtt { srtt_us: block.srtt_us.get(), rttvar_us: block.rttvar_us.get(), backoff: block.backoff },
         cwnd: block.cwnd.get(),
         ssthresh: block.ssthresh.get(),
-        growth: growth_of(block)?,
+        growth: growth_of(block.algorithm, block.growth, block.epoch_age)?,
         recovery: flight.recovery(
-            sent,
+            (sent, undo),
             FrozenRack {
                 rtt_us: block.rack_rtt_us.get(),
                 min_rtt: (block.min_rtt_us.get(), age(block.min_rtt_age)?),
@@ -635,12 +638,23 @@ fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, Image
     })
 }
 
-fn growth_of(block: &Block) -> Result<FrozenGrowth, ImageError> {
-    let [a, b, c, d, e] = block.growth.map(U32::get);
-    match block.algorithm {
+/// The algorithm, its numbers, and how long ago its epoch began.
+fn growth_numbers(growth: FrozenGrowth) -> (u8, [U32; 5], U64) {
+    let (algorithm, numbers, epoch_age) = match growth {
+        FrozenGrowth::NewReno(NewReno { acked }) => (ALGORITHM_NEW_RENO, [acked, 0, 0, 0, 0], None),
+        FrozenGrowth::Cubic(FrozenCubic { w_max, epoch_age, k_ms, w_epoch, w_est, fraction }) => {
+            (ALGORITHM_CUBIC, [w_max, k_ms, w_epoch, w_est, fraction], epoch_age)
+        }
+    };
+    (algorithm, numbers.map(U32::new), micros(epoch_age))
+}
+
+fn growth_of(algorithm: u8, numbers: [U32; 5], epoch_age: U64) -> Result<FrozenGrowth, ImageError> {
+    let [a, b, c, d, e] = numbers.map(U32::get);
+    match algorithm {
         ALGORITHM_NEW_RENO => Ok(FrozenGrowth::NewReno(NewReno { acked: a })),
         ALGORITHM_CUBIC => {
-            let epoch_age = duration(block.epoch_age);
+            let epoch_age = duration(epoch_age);
             Ok(FrozenGrowth::Cubic(FrozenCubic { w_max: a, epoch_age, k_ms: b, w_epoch: c, w_est: d, fraction: e }))
         }
         _ => Err(ImageError::Malformed("congestion algorithm")),

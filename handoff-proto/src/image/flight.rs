@@ -3,14 +3,17 @@
 //! ```text
 //!  8005  runs: end 4, age 4 (microseconds; the greatest: or more), marks 1 (1 SACKed, 2 lost, 4 sent again); in order
 //!  8007  Flight: recovery, RACK, the tail loss probe, the segment that is timed, and their timers
+//!  8008  UndoNumbers: what to take back if the last reduction of the window was needless
 //! ```
 
-use baton_stack::tcp::{Frozen, FrozenRack, FrozenRecovery, FrozenTimers, Phase, Probe, RUNS_MAX, Run, SeqNum};
+use baton_stack::tcp::{
+    Frozen, FrozenGrowth, FrozenRack, FrozenRecovery, FrozenTimers, Phase, Probe, Prr, RUNS_MAX, Run, SeqNum, Undo,
+};
 use baton_stack::time::Duration;
-use zerocopy::byteorder::big_endian::{U32, U64};
+use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{ImageError, NEVER, duration, micros};
+use super::{ImageError, NEVER, duration, growth_numbers, growth_of, micros};
 use crate::codec::{Reader, Wire};
 
 /// Bytes of one run.
@@ -47,9 +50,70 @@ pub(super) struct Flight {
     retransmit: U64,
     reorder: U64,
     probe: U64,
+    prr_delivered: U32,
+    prr_out: U32,
+    prr_flight: U32,
 }
 
-const _: () = assert!(size_of::<Flight>() == 68);
+/// What may be taken back.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub(super) struct UndoNumbers {
+    algorithm: u8,
+    flags: u8,
+    reserved: U16,
+    pipe_prev: U32,
+    growth: [U32; 5],
+    epoch_age: U64,
+    from: U32,
+    until: U32,
+    stamp: U32,
+    again: U32,
+    needless: U32,
+}
+
+const _: () = assert!(size_of::<Flight>() == 80);
+const _: () = assert!(size_of::<UndoNumbers>() == 56);
+
+const UNDO_UNTIL: u8 = 1 << 0;
+const UNDO_STAMP: u8 = 1 << 1;
+const UNDO_KNOWN: u8 = (1 << 2) - 1;
+
+impl UndoNumbers {
+    pub(super) fn of(undo: &Undo<FrozenGrowth>) -> Self {
+        let Undo { pipe_prev, growth, from, until, stamp, again, needless } = *undo;
+        let (algorithm, growth, epoch_age) = growth_numbers(growth);
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        Self {
+            algorithm,
+            flags: flag(until.is_some(), UNDO_UNTIL) | flag(stamp.is_some(), UNDO_STAMP),
+            reserved: 0.into(),
+            pipe_prev: pipe_prev.into(),
+            growth,
+            epoch_age,
+            from: from.0.into(),
+            until: until.map_or(0, |until| until.0).into(),
+            stamp: stamp.unwrap_or(0).into(),
+            again: again.into(),
+            needless: needless.into(),
+        }
+    }
+
+    fn undo(&self) -> Result<Undo<FrozenGrowth>, ImageError> {
+        if self.flags & !UNDO_KNOWN != 0 || self.reserved.get() != 0 {
+            return Err(ImageError::Malformed("reserved field"));
+        }
+        Ok(Undo {
+            pipe_prev: self.pipe_prev.get(),
+            growth: growth_of(self.algorithm, self.growth, self.epoch_age)?,
+            from: SeqNum(self.from.get()),
+            until: (self.flags & UNDO_UNTIL != 0).then(|| SeqNum(self.until.get())),
+            stamp: (self.flags & UNDO_STAMP != 0).then(|| self.stamp.get()),
+            again: self.again.get(),
+            needless: self.needless.get(),
+        })
+    }
+}
 
 impl Default for Flight {
     fn default() -> Self {
@@ -70,13 +134,16 @@ impl Default for Flight {
             retransmit: never,
             reorder: never,
             probe: never,
+            prr_delivered: none,
+            prr_out: none,
+            prr_flight: none,
         }
     }
 }
 
 impl Flight {
     pub(super) fn of(tcb: &Frozen) -> Self {
-        let FrozenRecovery { phase, dup_acks, sent: _, rack, probe, force } = &tcb.recovery;
+        let FrozenRecovery { phase, dup_acks, sent: _, rack, probe, force, prr, undo: _ } = &tcb.recovery;
         let FrozenTimers { retransmit, persist: _, delayed_ack: _, keepalive: _, fin_wait_2: _, reorder, probe: timer } =
             tcb.timers;
         let (phase, point) = match phase {
@@ -109,11 +176,18 @@ impl Flight {
             retransmit: micros(retransmit),
             reorder: micros(reorder),
             probe: micros(timer),
+            prr_delivered: prr.delivered.into(),
+            prr_out: prr.out.into(),
+            prr_flight: prr.flight.into(),
         }
     }
 
-    /// Loss recovery, with the `rack` of the Block.
-    pub(super) fn recovery(&self, sent: Vec<Run<Duration>>, rack: FrozenRack) -> Result<FrozenRecovery, ImageError> {
+    /// Loss recovery, with its other parts and the `rack` of the Block.
+    pub(super) fn recovery(
+        &self,
+        (sent, undo): (Vec<Run<Duration>>, Option<UndoNumbers>),
+        rack: FrozenRack,
+    ) -> Result<FrozenRecovery, ImageError> {
         if self.flags & !FLAGS_KNOWN != 0 {
             return Err(ImageError::Malformed("reserved field"));
         }
@@ -143,6 +217,8 @@ impl Flight {
                 _ => return Err(ImageError::Malformed("tail loss probe")),
             },
             force: has(FLAG_FORCE),
+            prr: Prr { delivered: self.prr_delivered.get(), out: self.prr_out.get(), flight: self.prr_flight.get() },
+            undo: undo.map(|undo| undo.undo()).transpose()?,
         })
     }
 

@@ -1,6 +1,6 @@
 use baton_http1::{Advance, Limits};
 use baton_stack::tcp::{
-    Content, ContentLost, Flags, Options, Phase, Probe, Segment, SourceId, Tcb, TcpConfig, Timestamps,
+    Content, ContentLost, Flags, Options, Phase, Probe, Prr, Segment, SourceId, Tcb, TcpConfig, Timestamps, Undo,
 };
 use baton_stack::time::Instant;
 use proptest::prelude::*;
@@ -101,6 +101,16 @@ fn full_image() -> Image {
         vec![run(100, 40, false), run(200, 40, true), run(300, 3, false), run(400, 30, true), run(500, 30, false)];
     image.tcb.recovery.phase = Phase::Fast(una + 500);
     image.tcb.recovery.force = true;
+    image.tcb.recovery.prr = Prr { delivered: 1, out: 2, flight: 3 };
+    image.tcb.recovery.undo = Some(Undo {
+        pipe_prev: 99,
+        growth: image.tcb.growth,
+        from: una,
+        until: None,
+        stamp: Some(1_234),
+        again: 100,
+        needless: 7,
+    });
     image.tcb.recovery.rack.newest = Some((Duration::from_millis(30), una + 400));
     image.tcb.recovery.rack.boundary = Some(una + 200);
     image.tcb.recovery.probe = Probe::Sent { end: una + 500, is_again: true };

@@ -17,6 +17,7 @@ use super::cc::{Congestion, Cubic, Growth};
 use super::config::TcpConfig;
 use super::content::{Content, ContentLost, Extent, Place};
 use super::frozen::{Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenRack, FrozenRecovery, FrozenTimers};
+use super::prr::Undo;
 use super::queue::Queue;
 use super::rack::Rack;
 use super::recovery::Recovery;
@@ -312,7 +313,7 @@ fn thaw_growth(growth: FrozenGrowth, now: Instant) -> Growth {
 }
 
 fn freeze_recovery(recovery: Recovery, now: Instant) -> FrozenRecovery {
-    let Recovery { phase, dup_acks, sent, rack, probe, force } = recovery;
+    let Recovery { phase, dup_acks, sent, rack, probe, force, prr, undo } = recovery;
     let Rack { newest, rtt_us, min_rtt, is_reordering_seen, wider, persist, dsack_round, boundary } = rack;
     let runs = sent.runs().map(|run| {
         let Run { end, sent, sacked, lost, again } = *run;
@@ -334,11 +335,13 @@ fn freeze_recovery(recovery: Recovery, now: Instant) -> FrozenRecovery {
         },
         probe,
         force,
+        prr,
+        undo: undo.map(|undo| with_growth(undo, |growth| freeze_growth(growth, now))),
     }
 }
 
 fn thaw_recovery(recovery: FrozenRecovery, una: SeqNum, now: Instant) -> Recovery {
-    let FrozenRecovery { phase, dup_acks, sent, rack, probe, force } = recovery;
+    let FrozenRecovery { phase, dup_acks, sent, rack, probe, force, prr, undo } = recovery;
     let FrozenRack { newest, rtt_us, min_rtt, is_reordering_seen, wider, persist, dsack_round, boundary } = rack;
     let runs = sent.into_iter().map(|run| {
         let Run { end, sent, sacked, lost, again } = run;
@@ -360,7 +363,14 @@ fn thaw_recovery(recovery: FrozenRecovery, una: SeqNum, now: Instant) -> Recover
         },
         probe,
         force,
+        prr,
+        undo: undo.map(|undo| with_growth(undo, |growth| thaw_growth(growth, now))),
     }
+}
+
+fn with_growth<G, H>(undo: Undo<G>, change: impl FnOnce(G) -> H) -> Undo<H> {
+    let Undo { pipe_prev, growth, from, until, stamp, again, needless } = undo;
+    Undo { pipe_prev, growth: change(growth), from, until, stamp, again, needless }
 }
 
 fn freeze_timers(timers: Timers, now: Instant) -> FrozenTimers {

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::cc::NewReno;
 use super::freeze::ThawError;
 use super::input::OUT_OF_ORDER_RANGES_MAX;
+use super::prr::{Prr, Undo};
 use super::rack::Probe;
 use super::recovery::Phase;
 use super::rtt::Rtt;
@@ -157,6 +158,10 @@ pub struct FrozenRecovery {
     pub probe: Probe,
     /// The first lost segment is sent whatever the window says.
     pub force: bool,
+    /// Proportional rate reduction.
+    pub prr: Prr,
+    /// What to take back if the last reduction was needless.
+    pub undo: Option<Undo<FrozenGrowth>>,
 }
 
 /// RACK's state; [`Rack`](super::Rack) says what the fields are.
@@ -237,7 +242,7 @@ impl Frozen {
         in_flight: u32,
         ensure: impl Fn(bool, &'static str) -> Result<(), ThawError>,
     ) -> Result<(), ThawError> {
-        let FrozenRecovery { phase, dup_acks: _, sent, rack, probe, force: _ } = &self.recovery;
+        let FrozenRecovery { phase, dup_acks: _, sent, rack, probe, force: _, prr: _, undo } = &self.recovery;
         let point = match *phase {
             Phase::Open => self.snd_nxt,
             Phase::Fast(point) | Phase::Timeout(point) => point,
@@ -246,6 +251,8 @@ impl Frozen {
         let was_sent = |seq: Option<SeqNum>| seq.is_none_or(|seq| seq.le(self.snd_nxt));
         let end = if let Probe::Sent { end, .. } = *probe { Some(end) } else { None };
         ensure(was_sent(rack.newest.map(|(_, end)| end)) && was_sent(rack.boundary), "RACK")?;
+        let undo = undo.as_ref();
+        ensure(was_sent(undo.map(|undo| undo.from)) && was_sent(undo.and_then(|undo| undo.until)), "undo")?;
         ensure(was_sent(rack.dsack_round) && was_sent(end), "RACK")?;
         ensure(rack.rtt_us <= RTT_MAX_US && rack.min_rtt.0 <= RTT_MAX_US, "round-trip time")?;
         let is_sacked = |run: &&Run<Duration>| run.sacked;

@@ -262,6 +262,7 @@ impl Tcb {
             let mss = self.mss();
             self.cc.on_loss(in_flight, mss);
         }
+        self.undo_if_needless(segment, acked, &delivery);
         self.recover(now, acked, in_flight, &delivery);
         acked > 0
     }

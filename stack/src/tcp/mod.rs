@@ -22,6 +22,7 @@ mod gone;
 mod input;
 mod isn;
 mod output;
+mod prr;
 mod queue;
 mod rack;
 mod recovery;
@@ -42,6 +43,7 @@ pub use frozen::{Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenRack, Fro
 pub use gone::{GONE_ANSWERS_MAX, TimeWait, TimeWaitAction, reset_at, reset_for, reset_for_half_open};
 pub use input::OUT_OF_ORDER_RANGES_MAX;
 pub use isn::{isn, ts_offset, ts_offset_above};
+pub use prr::{Prr, Undo};
 pub use queue::Queue;
 pub use rack::{Probe, Rack};
 pub use recovery::{DUP_THRESH, Phase, Recovery};

@@ -200,12 +200,16 @@ impl Tcb {
             self.rec.sent.resent(seq, seq + sent, now);
             self.rec.force = false;
             self.timed = None;
+            self.note_sent_again(self.tsval(now), sent);
         } else {
             self.snd.nxt = seq + sent;
             self.rec.sent.push(self.snd.nxt, now);
             if self.timed.is_none() && self.rec.is_open() {
                 self.timed = Some((self.snd.nxt, now));
             }
+        }
+        if matches!(self.rec.phase, Phase::Fast(_)) {
+            self.rec.prr.out = self.rec.prr.out.saturating_add(sent);
         }
         if self.timers.retransmit.is_none() {
             self.arm_retransmit(now);

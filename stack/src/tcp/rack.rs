@@ -68,6 +68,8 @@ pub(crate) struct Delivery {
     pub(crate) bytes: u32,
     /// A duplicate that the peer reports (RFC 2883).
     pub(crate) dsack: Option<(SeqNum, SeqNum)>,
+    /// Where the first ends, of what was sent only once.
+    pub(crate) original: Option<SeqNum>,
     /// What was sent last, of them.
     newest: Option<(Instant, SeqNum)>,
     highest: SeqNum,
@@ -85,6 +87,9 @@ impl Delivery {
             self.highest = run.end;
         } else if !run.again {
             self.is_reordered = true;
+        }
+        if !run.again && self.original.is_none_or(|first| run.end.lt(first)) {
+            self.original = Some(run.end);
         }
         let sent = (run.sent, run.end);
         if (!run.again || self.is_answer_to(run.sent)) && self.newest.is_none_or(|newest| is_after(sent, newest)) {
@@ -124,6 +129,7 @@ impl Tcb {
         Delivery {
             bytes: 0,
             dsack: self.reported_duplicate(segment),
+            original: None,
             newest: None,
             highest: self.rec.sent.highest(),
             is_reordered: false,
@@ -241,7 +247,9 @@ impl Tcb {
             self.detect_losses(now);
         }
         let in_flight = self.unacknowledged();
-        let _ = self.begin_recovery(now, in_flight);
+        if self.begin_recovery(now, in_flight) {
+            self.reduce_in_proportion(0, false);
+        }
         self.timers.reorder = self.timers.reorder.filter(|at| *at > now);
     }
 

@@ -1,6 +1,8 @@
 //! What is done about losses: fast recovery, and slow start after a timeout. How losses are found: by time where the
 //! peer says what has arrived (RFC 8985, `rack.rs`), else by three duplicate acknowledgments (RFC 6582).
 
+use super::cc::CWND_MAX;
+use super::prr::{Prr, Undo};
 use super::rack::{Delivery, Probe, Rack};
 use super::scoreboard::Scoreboard;
 use super::seq::SeqNum;
@@ -37,6 +39,10 @@ pub struct Recovery {
     pub probe: Probe,
     /// The first segment that is lost is sent again whatever the window says (RFC 6675 section 5, step 4.3).
     pub force: bool,
+    /// Proportional rate reduction.
+    pub prr: Prr,
+    /// What to take back if the last reduction was needless.
+    pub undo: Option<Undo>,
 }
 
 impl Recovery {
@@ -47,6 +53,16 @@ impl Recovery {
     /// Whether the flow of data is not disturbed.
     pub(crate) fn is_open(&self) -> bool {
         self.phase == Phase::Open
+    }
+
+    /// The recovery is over.
+    pub(crate) fn leave(&mut self) {
+        self.phase = Phase::Open;
+        (self.dup_acks, self.force, self.prr) = (0, false, Prr::default());
+        let nxt = self.sent.end();
+        if let Some(undo) = &mut self.undo {
+            undo.until = Some(nxt);
+        }
     }
 }
 
@@ -61,11 +77,15 @@ impl Tcb {
         if let Phase::Fast(point) | Phase::Timeout(point) = self.rec.phase
             && point.le(una)
         {
-            self.rec.phase = Phase::Open;
-            (self.rec.dup_acks, self.rec.force) = (0, false);
+            if self.opts.sack && !is_restart {
+                self.cc.cwnd = self.cc.ssthresh.min(CWND_MAX);
+            }
+            self.rec.leave();
             is_over = true;
         }
+        let lost_before = self.rec.sent.lost();
         self.find_losses(now, delivery, is_over);
+        let is_safe = acked > 0 && self.rec.sent.lost() <= lost_before;
         match self.rec.phase {
             Phase::Open => {
                 if acked > 0 {
@@ -90,6 +110,7 @@ impl Tcb {
                 }
             }
         }
+        self.reduce_in_proportion(delivery.bytes, is_safe);
         if acked > 0 || !self.may_probe() {
             self.arm_probe(now);
         }
@@ -102,7 +123,9 @@ impl Tcb {
         if !is_lost || una == nxt || !self.rec.is_open() {
             return false;
         }
+        self.remember_window(in_flight);
         self.cc.on_loss(in_flight, mss);
+        self.rec.prr = Prr { delivered: 0, out: 0, flight: in_flight };
         self.rec.phase = Phase::Fast(nxt);
         self.rec.force = true;
         self.rec.probe = Probe::None;
@@ -123,8 +146,7 @@ impl Tcb {
         }
         let young = self.rack_horizon().filter(|_| self.opts.sack);
         self.rec.sent.lose_if(|start, run| start == una || young.is_none_or(|age| now.since(run.sent) >= age));
-        self.rec.dup_acks = 0;
-        self.rec.force = true;
+        (self.rec.dup_acks, self.rec.force, self.rec.prr) = (0, true, Prr::default());
         self.rec.probe = Probe::None;
         self.rec.phase = Phase::Timeout(nxt);
         (self.timers.reorder, self.timers.probe) = (None, None);

@@ -207,6 +207,14 @@ impl Scoreboard {
         self.shorten();
     }
 
+    /// Nothing is lost after all.
+    pub(crate) fn find(&mut self) {
+        for run in &mut self.runs {
+            run.lost = false;
+        }
+        self.lost = 0;
+    }
+
     /// The receiver may have dropped what it has SACKed (RFC 2018 section 8).
     pub(crate) fn forget_sacked(&mut self) {
         for run in &mut self.runs {

@@ -92,6 +92,12 @@ impl Tcb {
             return;
         }
         let mss = self.mss();
+        if self.rec.is_open() {
+            self.remember_window(in_flight);
+        } else if is_first {
+            // Two signs of loss are not taken back.
+            self.rec.undo = None;
+        }
         self.cc.on_timeout(in_flight, mss, is_first);
         self.begin_slow_start(now);
         self.timed = None;

@@ -38,7 +38,7 @@ pub struct Congestion {
 }
 
 /// No window is greater, whatever the algorithm says.
-const CWND_MAX: u32 = 1 << 30;
+pub(crate) const CWND_MAX: u32 = 1 << 30;
 
 impl Congestion {
     pub(crate) fn new(algorithm: Algorithm, mss: u32, initial_segments: u8) -> Self {
@@ -46,10 +46,13 @@ impl Congestion {
             Algorithm::NewReno => Growth::NewReno(NewReno::default()),
             Algorithm::Cubic => Growth::Cubic(Cubic::default()),
         };
-        // RFC 6928 section 2: min(10 MSS, max(2 MSS, 14600)), with the number of segments a setting.
-        let segments = u32::from(initial_segments);
-        let cwnd = (segments * mss).min((2 * mss).max(segments * 1460));
-        Self { cwnd, ssthresh: u32::MAX, growth }
+        Self { cwnd: Self::initial_window(mss, initial_segments), ssthresh: u32::MAX, growth }
+    }
+
+    /// RFC 6928 section 2: min(10 MSS, max(2 MSS, 14600)), with the number of segments a setting.
+    pub(crate) fn initial_window(mss: u32, segments: u8) -> u32 {
+        let segments = u32::from(segments);
+        (segments * mss).min((2 * mss).max(segments * 1460))
     }
 
     /// New data was acknowledged outside of fast recovery, while the window was what limited sending. `is_restart`: in what is
@@ -94,8 +97,7 @@ impl Congestion {
 
     /// Nothing was sent for longer than an RTO (RFC 5681 section 4.1).
     pub(crate) fn on_idle(&mut self, mss: u32, initial_segments: u8) {
-        let restart = Self::new(Algorithm::NewReno, mss, initial_segments).cwnd;
-        self.cwnd = self.cwnd.min(restart);
+        self.cwnd = self.cwnd.min(Self::initial_window(mss, initial_segments));
         if let Growth::Cubic(cubic) = &mut self.growth {
             cubic.pause();
         }

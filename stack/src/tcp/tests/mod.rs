@@ -13,4 +13,5 @@ mod security;
 mod smol;
 mod store;
 mod throughput;
+mod undo;
 mod window;

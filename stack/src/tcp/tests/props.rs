@@ -11,8 +11,8 @@ use super::pair::{below, rng, text};
 use super::store::Store;
 use crate::tcp::{
     Algorithm, Flags, Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenRack, FrozenRecovery, FrozenTimers,
-    Negotiated, NewReno, Options, Phase, Probe, Rtt, Run, Segment, SeqNum, State, Tcb, TcpConfig, ThawError,
-    Timestamps,
+    Negotiated, NewReno, Options, Phase, Probe, Prr, Rtt, Run, Segment, SeqNum, State, Tcb, TcpConfig, ThawError,
+    Timestamps, Undo,
 };
 use crate::time::{Duration, Instant};
 
@@ -317,6 +317,15 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
         fraction: wild(rng, 100_000),
     };
     let growths = [FrozenGrowth::Cubic(cubic), FrozenGrowth::NewReno(NewReno { acked: wild(rng, 100_000) })];
+    let undo = perhaps(rng, |rng| Undo {
+        pipe_prev: wild(rng, 100_000),
+        growth: growths[below(rng, 2) as usize],
+        from: within(rng),
+        until: perhaps(rng, within),
+        stamp: perhaps(rng, RngCore::next_u32),
+        again: wild(rng, 10_000),
+        needless: wild(rng, 10_000),
+    });
     Frozen {
         flow: flow(),
         state,
@@ -363,6 +372,8 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
             rack,
             probe: probes[below(rng, 3) as usize],
             force: below(rng, 2) == 0,
+            prr: Prr { delivered: wild(rng, 100_000), out: wild(rng, 100_000), flight: wild(rng, 100_000) },
+            undo,
         },
         timers: FrozenTimers {
             retransmit: perhaps(rng, age),

@@ -84,7 +84,7 @@ fn a_probe_shows_that_the_tail_is_lost() {
          50 out PA 13141 len 1460
          60 in  A 1 ack 11681 sack 13141-14601 =>
          60 out A 11681 len 1460
-         60 cwnd 2920
+         60 cwnd 1460
          70 in  A 1 ack 14601 => acked
          70 cwnd 2920",
     );

@@ -155,8 +155,8 @@ fn holes_between_sacked_ranges_are_sent_again_once() {
          31 out A 16061 len 1460
          32 in  A 1 ack 1 sack 5841-7301,1461-4381 =>
          32 out A 1 len 1460
-         # 12 sent, 3 SACKed, 1 lost: 9 in flight with the one sent again. The window is 6.
-         32 cwnd 8760
+         # Half of 12, in proportion: 7 in flight, and this one.
+         32 cwnd 11680
          33 in  A 1 ack 1 sack 5841-8761,1461-4381 =>
          34 in  A 1 ack 1 sack 5841-10221,1461-4381 =>
          # The fourth has three segments above it now, and a little later there is room.
@@ -373,5 +373,30 @@ fn sack_blocks_take_their_room_from_data() {
          40 out FPA 1449 len 12 sack 101-201
          50 in  A 1 ack 1462 => acked
          50 state FinWait2",
+    );
+}
+
+#[test]
+fn what_is_sent_keeps_the_proportion_of_the_reduction() {
+    // RFC 6937: while twice as much as the new window is in flight, one segment for two that arrive; no silence and no burst.
+    run_with(
+        &reno(),
+        &opened(SACK, TEN_SENT),
+        "30 in  A 1 ack 1 sack 1461-5841 =>
+         30 out A 1 len 1460
+         31 in  A 1 ack 1 sack 1461-7301 =>
+         31 out A 14601 len 1460
+         32 in  A 1 ack 1 sack 1461-8761 =>
+         33 in  A 1 ack 1 sack 1461-10221 =>
+         # From now on, as much as arrives.
+         34 in  A 1 ack 1 sack 1461-11681 =>
+         34 out A 16061 len 1460
+         35 in  A 1 ack 1 sack 1461-13141 =>
+         35 out A 17521 len 1460
+         36 in  A 1 ack 1 sack 1461-14601 =>
+         36 out A 18981 len 1460
+         40 in  A 1 ack 14601 => acked
+         40 cwnd 7300
+         40 out A 20441 len 1460",
     );
 }
