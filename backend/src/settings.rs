@@ -143,6 +143,7 @@ fn tcp(common: &Common) -> TcpConfig {
             Congestion::Cubic => Algorithm::Cubic,
             Congestion::NewReno => Algorithm::NewReno,
         },
+        ..TcpConfig::default()
     }
 }
 

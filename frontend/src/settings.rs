@@ -149,6 +149,7 @@ fn tcp(common: &Common) -> TcpConfig {
             Congestion::Cubic => Algorithm::Cubic,
             Congestion::NewReno => Algorithm::NewReno,
         },
+        ..TcpConfig::default()
     }
 }
 

@@ -33,6 +33,10 @@ pub struct TcpConfig {
     pub user_timeout: Option<Duration>,
     /// How long a peer that has our FIN may say nothing and not finish; `None`: for ever.
     pub fin_wait_2: Option<Duration>,
+    /// Time between probes of an idle client; `None`: an eighth of the idle time, but no less than the RTO.
+    pub keepalive_interval: Option<Duration>,
+    /// Probes of an idle client before it is given up.
+    pub keepalive_probes: u8,
     /// Initial window in segments (RFC 6928).
     pub initial_window_segments: u8,
     /// Congestion control of new connections.
@@ -55,6 +59,8 @@ impl Default for TcpConfig {
             keepalive: None,
             user_timeout: None,
             fin_wait_2: Some(Duration::from_secs(60)),
+            keepalive_interval: None,
+            keepalive_probes: 5,
             initial_window_segments: 10,
             congestion: Algorithm::Cubic,
         }

@@ -415,6 +415,16 @@ impl Tcb {
         self.snd.nxt.since(self.snd.una)
     }
 
+    /// Takes other settings, as a connection does that comes to another node. What is agreed on or promised stays.
+    pub fn configure(&mut self, now: Instant, config: &TcpConfig) {
+        let is_probed = (self.config.keepalive, self.config.keepalive_interval);
+        self.config = *config;
+        if is_probed != (config.keepalive, config.keepalive_interval) && self.is_synchronized() && self.closed.is_none()
+        {
+            self.arm_keepalive(now);
+        }
+    }
+
     /// Closes our side: FIN follows what is queued. Again, or when the connection is over, it does nothing.
     pub fn close(&mut self) {
         match self.state {

@@ -25,9 +25,6 @@ pub struct Timers {
     pub probe: Option<Instant>,
 }
 
-/// Probes of an idle peer before it is given up (RFC 1122 section 4.2.3.6 leaves the number open).
-const KEEPALIVE_PROBES: u8 = 5;
-
 impl Tcb {
     /// When [`Tcb::handle_timeout`] has something to do.
     #[must_use]
@@ -128,12 +125,14 @@ impl Tcb {
             return;
         }
         self.unanswered = self.unanswered.saturating_add(1);
-        if self.unanswered > KEEPALIVE_PROBES {
+        // RFC 1122 section 4.2.3.6 leaves the number open.
+        if self.unanswered > self.config.keepalive_probes {
             self.abort_for(CloseReason::TimedOut);
             return;
         }
         self.probe_now = true;
-        self.timers.keepalive = Some(now + self.rtt.rto(&self.config).max(idle / 8));
+        let interval = self.config.keepalive_interval;
+        self.timers.keepalive = Some(now + interval.unwrap_or_else(|| self.rtt.rto(&self.config).max(idle / 8)));
     }
 
     /// When the peer has been silent for too long about what is in flight, or about its closed window (RFC 9293 section 3.8.3,

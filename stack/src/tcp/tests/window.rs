@@ -272,6 +272,20 @@ fn an_idle_peer_is_asked_whether_it_lives() {
 }
 
 #[test]
+fn probes_are_as_many_and_as_far_apart_as_was_set() {
+    let (keepalive, keepalive_interval) = (Some(ms(10_000)), Some(ms(700)));
+    let config = TcpConfig { keepalive, keepalive_interval, keepalive_probes: 2, ..TcpConfig::default() };
+    run_with(
+        &config,
+        PLAIN,
+        "10010 out A 0 ack 1
+         10710 out A 0 ack 1
+         11410 out RA 1 ack 1
+         11410 state Closed",
+    );
+}
+
+#[test]
 fn keepalive_does_not_count_what_is_sent_again() {
     let config = TcpConfig { keepalive: Some(ms(1_000)), rto_max: ms(500), data_retries: 12, ..TcpConfig::default() };
     let mut script =
