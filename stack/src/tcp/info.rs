@@ -43,6 +43,8 @@ pub struct Info {
     pub sacked: u32,
     /// Of these, taken for lost.
     pub lost: u32,
+    /// Of what was lost, sent again.
+    pub resent: u32,
     /// Queued and never sent.
     pub unsent: u64,
     /// SND.WND.
@@ -83,6 +85,10 @@ impl Tcb {
             in_flight: self.unacknowledged(),
             sacked: sacked(self.snd.nxt),
             lost: self.rec.lost_end.since(self.snd.una) - sacked(self.rec.lost_end),
+            resent: {
+                let end = self.rec.rtx_nxt.min(self.rec.lost_end);
+                end.since(self.snd.una) - sacked(end)
+            },
             unsent: self.unsent(),
             snd_wnd: self.snd.wnd,
             rcv_wnd: self.offered(),
