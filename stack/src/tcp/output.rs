@@ -171,7 +171,8 @@ impl Tcb {
         if fin {
             flags = flags.with(Flags::FIN);
         }
-        if seq + len == self.snd.data_end().unwrap_or(seq) {
+        // FIN alone pushes nothing.
+        if len > 0 && seq + len == self.snd.data_end().unwrap_or(seq) {
             flags = flags.with(Flags::PSH);
         }
         let options = self.options(now);

@@ -29,7 +29,7 @@ fn closed_before_the_handshake_is_complete() {
          5    close
          1000 out SA 0 ack 1
          1010 in  A 1 ack 1 => established
-         1010 out FPA 1 ack 1
+         1010 out FA 1 ack 1
          1020 in  FA 1 ack 2 => acked finished closed
          1020 out A 2 ack 2",
     );
@@ -72,7 +72,7 @@ fn the_peer_closes_first() {
          30 push 50
          30 out PA 1 len 50 ack 102
          31 close
-         31 out FPA 51 ack 102
+         31 out FA 51 ack 102
          31 state LastAck
          40 in  A 102 ack 51 => acked
          41 in  A 102 ack 52 => acked closed
@@ -87,7 +87,7 @@ fn we_close_first() {
         "20 push 50
          20 out PA 1 len 50 ack 1
          21 close
-         21 out FPA 51 ack 1
+         21 out FA 51 ack 1
          30 in  A 1 ack 51 => acked
          30 state FinWait1
          31 in  A 1 ack 52 => acked
@@ -110,7 +110,7 @@ fn both_close_at_once() {
     run(
         PLAIN,
         "20 close
-         20 out FPA 1 ack 1
+         20 out FA 1 ack 1
          25 in  FA 1 ack 1 => finished
          25 out A 2 ack 2
          25 state Closing
@@ -124,7 +124,7 @@ fn fin_that_acknowledges_fin() {
     run(
         PLAIN,
         "20 close
-         20 out FPA 1 ack 1
+         20 out FA 1 ack 1
          30 in  FA 1 ack 2 => acked finished closed
          30 out A 2 ack 2
          30 state TimeWait",
@@ -136,9 +136,9 @@ fn a_lost_fin_is_sent_again() {
     run(
         PLAIN,
         "20  close
-         20  out FPA 1 ack 1
-         220 out FPA 1 ack 1
-         620 out FPA 1 ack 1
+         20  out FA 1 ack 1
+         220 out FA 1 ack 1
+         620 out FA 1 ack 1
          630 in  A 1 ack 2 => acked
          630 state FinWait2",
     );
@@ -152,7 +152,7 @@ fn fin_goes_again_with_the_data_before_it() {
         "20  push 100
          20  out PA 1 len 100 ack 1
          21  close
-         21  out FPA 101 ack 1
+         21  out FA 101 ack 1
          220 out FPA 1 len 100 ack 1
          230 in  A 1 ack 102 => acked
          230 state FinWait2",
@@ -164,12 +164,12 @@ fn fin_goes_again_with_the_data_before_it() {
          20  out A 1 len 1460 ack 1
          20  out PA 1461 len 100 ack 1
          20  close
-         20  out FPA 1561 ack 1
+         20  out FA 1561 ack 1
          30  in  A 1 ack 1461 => acked
          230 out FPA 1461 len 100 ack 1
          240 in  A 1 ack 1561 => acked
          # Backed off once, and nothing has been measured since.
-         640 out FPA 1561 ack 1
+         640 out FA 1561 ack 1
          650 in  A 1 ack 1562 => acked
          650 state FinWait2",
     );
@@ -230,7 +230,7 @@ fn bytes_behind_fin_are_not_taken() {
 #[test]
 fn a_reset_ends_it_from_any_state() {
     run(PLAIN, "20 in R 1 => closed\n20 state Closed");
-    run(PLAIN, "20 close\n20 out FPA 1 ack 1\n30 in RA 1 ack 2 => closed\n30 state Closed");
+    run(PLAIN, "20 close\n20 out FA 1 ack 1\n30 in RA 1 ack 2 => closed\n30 state Closed");
     run(PLAIN, "20 in FA 1 ack 1\n20 out A 1 ack 2\n30 in R 2 => closed\n30 state Closed");
     run(PLAIN, "20 push 10\n20 out PA 1 len 10 ack 1\n30 in R 1 => closed\n30 state Closed");
 }
@@ -241,7 +241,7 @@ fn a_reset_does_not_end_time_wait() {
     run(
         PLAIN,
         "20 close
-         20 out FPA 1 ack 1
+         20 out FA 1 ack 1
          30 in  FA 1 ack 2 => acked finished closed
          30 out A 2 ack 2
          40 in  R 2 => BadReset
@@ -257,7 +257,7 @@ fn we_reset() {
     );
     run("", "0 in S 0 mss 1460\n0 out SA 0 ack 1\n5 abort\n5 out RA 1 ack 1\n5 state Closed");
     // In TIME-WAIT there is nobody to tell.
-    run(PLAIN, "20 close\n20 out FPA 1\n30 in FA 1 ack 2\n30 out A 2 ack 2\n40 abort\n40 state Closed");
+    run(PLAIN, "20 close\n20 out FA 1\n30 in FA 1 ack 2\n30 out A 2 ack 2\n40 abort\n40 state Closed");
 }
 
 #[test]

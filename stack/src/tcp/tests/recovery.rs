@@ -184,7 +184,7 @@ fn fin_within_what_is_lost() {
          20 out A 1461 len 1460
          20 out PA 2921 len 1080
          21 close
-         21 out FPA 4001 ack 1
+         21 out FA 4001 ack 1
          # The last data and FIN are lost.
          30 in  A 1 ack 2921 => acked
          230 out FPA 2921 len 1080 ack 1
@@ -196,7 +196,7 @@ fn fin_within_what_is_lost() {
         "20 push 100
          20 out PA 1 len 100
          21 close
-         21 out FPA 101 ack 1
+         21 out FA 101 ack 1
          # FIN came, the data did not: the data alone goes again.
          30 in  A 1 ack 1 sack 101-102 =>
          # A round trip of 9 ms and a quarter more.
@@ -359,7 +359,7 @@ fn sack_blocks_take_their_room_from_data() {
          30 out A 1 len 1448 sack 101-201
          30 out PA 1449 len 12 sack 101-201
          31 close
-         31 out FPA 1461 sack 101-201",
+         31 out FA 1461 sack 101-201",
     );
     run(
         SACK,

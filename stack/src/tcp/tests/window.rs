@@ -99,7 +99,7 @@ fn fin_waits_behind_data_but_for_no_window() {
          240 in  A 1 ack 1 win 1000
          240 out FPA 1 len 100",
     );
-    run(PLAIN, "20 in A 1 ack 1 win 0\n30 close\n30 out FPA 1 ack 1");
+    run(PLAIN, "20 in A 1 ack 1 win 0\n30 close\n30 out FA 1 ack 1");
 }
 
 #[test]
