@@ -161,9 +161,9 @@ impl Cluster {
                 } else if let Some(node) = self.macs.iter().position(|mac| *mac == to) {
                     let burst = self.burst_for(to);
                     self.turn(node, burst);
-                } else {
-                    let frame = self.under_way.pop_front();
-                    self.for_clients.extend(frame);
+                } else if let Some(frame) = self.under_way.pop_front() {
+                    // For nobody.
+                    self.wire.free(frame);
                 }
             }
             let Some(node) = (0..self.macs.len()).find(|&node| self.is_due(node)) else { return };
@@ -190,12 +190,6 @@ impl Cluster {
             self.wire.free(frame);
         }
         count
-    }
-
-    /// How many frames for clients nobody has taken.
-    #[must_use]
-    pub fn received(&self) -> usize {
-        self.for_clients.len()
     }
 
     /// Takes the frames that have come for clients.
@@ -296,12 +290,18 @@ impl Cluster {
         self.back_ends[back_end - 1].poll(self.now, &mut self.wire);
     }
 
-    /// Puts what nodes have written on its way.
-    pub fn collect(&mut self) {
+    /// Puts what nodes have written on its way. Returns how many of these frames are for clients.
+    pub fn collect(&mut self) -> usize {
+        let before = self.for_clients.len();
         for frame in self.wire.drain() {
             self.datagrams += u64::from(frame.bytes().get(UDP_DST) == Some(&UDP_PORT));
-            self.under_way.push_back(frame);
+            if destination(&frame) == CLIENT_MAC {
+                self.for_clients.push(frame);
+            } else {
+                self.under_way.push_back(frame);
+            }
         }
+        self.for_clients.len() - before
     }
 }
 

@@ -92,12 +92,14 @@ fn transfer(counts_segments: bool) -> Result<Done> {
     Ok(Done { times: times as u64, meter })
 }
 
-/// Has the back-end take a window's acknowledgments, in bursts, and send what it then may. Returns how many frames that is.
+/// Has the back-end take a window's acknowledgments, in bursts, and send what it then may. Returns how many frames its
+/// counted polls sent.
 fn answer(cluster: &mut Cluster, mut acks: Vec<Buffer>, counted: Option<(&mut Meter, bool)>) -> usize {
     let (mut meter, counts_polls) = match counted {
         Some((meter, counts_polls)) => (Some(meter), counts_polls),
         None => (None, false),
     };
+    let mut sent = 0;
     while !acks.is_empty() {
         cluster.turn(FRONT_END, acks.drain(..acks.len().min(BURST)).collect());
         let burst = cluster.take_under_way();
@@ -110,8 +112,9 @@ fn answer(cluster: &mut Cluster, mut acks: Vec<Buffer>, counted: Option<(&mut Me
             Some(meter) if counts_polls => meter.of(|| cluster.poll(BACK_END)),
             _ => cluster.poll(BACK_END),
         }
-        cluster.collect();
+        sent += cluster.collect();
     }
+    // Were more sent now, they would not be counted.
     cluster.settle();
-    cluster.received()
+    sent
 }
