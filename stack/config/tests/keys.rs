@@ -74,7 +74,12 @@ fn keys_are_unique_described_and_spelled_alike() {
     assert_eq!(paths.len(), keys.len());
     for key in &keys {
         assert!(
-            key.path.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '.' || c == '[' || c == ']'),
+            key.path.chars().all(|c| c.is_ascii_lowercase()
+                || c.is_ascii_digit()
+                || c == '_'
+                || c == '.'
+                || c == '['
+                || c == ']'),
             "{key}"
         );
         assert!(key.doc.trim().ends_with('.'), "{key}");

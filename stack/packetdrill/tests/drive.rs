@@ -5,7 +5,7 @@ mod driver;
 use std::time::{Duration, Instant};
 
 use baton_stack::tcp::{Options, Timestamps};
-use driver::{A, Drive, FA, IRS, PA, PORT, R, RA, S, Sent, all, bytes, check, mss};
+use driver::{A, Drive, FA, PA, PORT, R, RA, S, Sent, all, bytes, check, mss};
 use nix::errno::Errno;
 use nix::libc;
 use std::os::linux::fs::MetadataExt;
@@ -264,12 +264,13 @@ fn tcp_info_is_linux_s() {
     assert_eq!((u32_at(16), u32_at(24), u32_at(80)), (1_448, 3, 10), "snd_mss, unacked, snd_cwnd");
     assert_eq!((u32_at(68), u32_at(76)), (10_000, 0x7fff_ffff), "rtt, snd_ssthresh");
     assert_eq!(u32_at(100), 0, "total_retrans");
-    for _ in 0..4 {
+    // Three segments, the tail loss probe, and the timer's retransmission.
+    for _ in 0..5 {
         drive.receive().unwrap();
     }
     let info = drive.option(fd, TCP, libc::TCP_INFO, 104).unwrap();
     assert_eq!((info[1], info[2], info[4], info.len()), (4, 1, 1, 104), "loss, one retransmission, backoff");
-    assert_eq!(info[100..104], 1_u32.to_ne_bytes());
+    assert_eq!(info[100..104], 2_u32.to_ne_bytes(), "total_retrans: the probe is one");
 }
 
 #[test]
@@ -447,5 +448,4 @@ fn two_hosts_are_two() {
     one.expect(PA, 1, 1, b"x");
     assert_eq!(two.receive(), None);
     assert_eq!(two.write(a, b"x"), Err(Errno::EBADF));
-    assert!(IRS > 0);
 }

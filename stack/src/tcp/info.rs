@@ -61,10 +61,7 @@ impl Tcb {
     /// The connection's figures.
     #[must_use]
     pub fn info(&self, now: Instant) -> Info {
-        let sacked = |below| {
-            let end_of = |&(left, right): &(super::SeqNum, super::SeqNum)| right.min(below).since(left.min(below));
-            self.rec.sacked.iter().map(end_of).sum::<u32>()
-        };
+        let resent = self.rec.sent.again();
         let us = |us| Duration::from_micros(u64::from(us));
         Info {
             state: self.state,
@@ -83,12 +80,9 @@ impl Tcb {
             ssthresh: self.cc.ssthresh,
             phase: self.rec.phase,
             in_flight: self.unacknowledged(),
-            sacked: sacked(self.snd.nxt),
-            lost: self.rec.lost_end.since(self.snd.una) - sacked(self.rec.lost_end),
-            resent: {
-                let end = self.rec.rtx_nxt.min(self.rec.lost_end);
-                end.since(self.snd.una) - sacked(end)
-            },
+            sacked: self.rec.sent.sacked(),
+            lost: self.rec.sent.lost() + resent,
+            resent,
             unsent: self.unsent(),
             snd_wnd: self.snd.wnd,
             rcv_wnd: self.offered(),

@@ -81,6 +81,12 @@ impl Scoreboard {
         self.lost
     }
 
+    /// Bytes that were sent more than once, and are not known to have arrived or to be lost again.
+    pub(crate) fn again(&self) -> u32 {
+        let is_again = |run: &Run<Instant>| run.again && !run.sacked && !run.lost;
+        self.bounded().filter(|(_, run)| is_again(run)).map(|(start, run)| run.end.since(start)).sum()
+    }
+
     /// Bytes in flight, as far as we know (`Pipe` of RFC 6675).
     pub(crate) fn pipe(&self) -> u32 {
         self.end().since(self.start) - self.sacked - self.lost
