@@ -6,6 +6,7 @@
 //! must not look like a loss.
 
 use super::recovery::DUP_THRESH;
+use super::rtt::SAMPLE_MAX_US;
 use super::scoreboard::Run;
 use super::segment::Segment;
 use super::seq::SeqNum;
@@ -153,7 +154,7 @@ impl Tcb {
         rack.boundary = rack.boundary.filter(|boundary| una.lt(*boundary));
         rack.is_reordering_seen |= delivery.is_reordered;
         if let Some((sent, end)) = delivery.newest {
-            let rtt = u32::try_from(now.since(sent).as_micros()).unwrap_or(u32::MAX).max(1);
+            let rtt = u32::try_from(now.since(sent).as_micros()).unwrap_or(SAMPLE_MAX_US).clamp(1, SAMPLE_MAX_US);
             rack.rtt_us = rtt;
             if rack.min_rtt.0 == 0 || rtt <= rack.min_rtt.0 || now.since(rack.min_rtt.1) > MIN_RTT_AGE_MAX {
                 rack.min_rtt = (rtt, now);

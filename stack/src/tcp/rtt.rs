@@ -6,7 +6,7 @@ use crate::time::Duration;
 /// Clock granularity G (RFC 6298 section 2): a timestamp's millisecond.
 const GRANULARITY_US: u32 = 1_000;
 /// The greatest sample that is believed.
-const SAMPLE_MAX_US: u32 = 120_000_000;
+pub(crate) const SAMPLE_MAX_US: u32 = 120_000_000;
 
 /// The estimator's state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

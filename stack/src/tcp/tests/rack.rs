@@ -208,3 +208,37 @@ fn what_overtakes_the_boundary_of_a_move_is_no_loss() {
          70 in  A 1 ack 21901 => acked",
     );
 }
+
+#[test]
+fn an_acknowledgment_that_took_longer_than_is_believed_moves_on() {
+    use super::host::{Host, Moves};
+    use super::pair::text;
+    use crate::tcp::{Flags, Options, Segment, SeqNum};
+    use crate::time::{Duration, Instant};
+    let options = Options { mss: Some(1_000), sack_permitted: true, ..Options::default() };
+    let (syn, ack) = (Flags::SYN, Flags::ACK);
+    let syn = Segment { seq: SeqNum(0), ack: SeqNum(0), flags: syn, ..segment(options.clone()) };
+    let mut host = Host::accept(Instant::ZERO, &TcpConfig::default(), Moves::Never, (SeqNum(0), 0), &syn).unwrap();
+    let segment = |n| Segment { seq: SeqNum(1), ack: SeqNum(n), flags: ack, ..segment(options.clone()) };
+    let _ = host.handle_segment(Instant::ZERO, &segment(1)).unwrap();
+    host.push(Instant::ZERO, &text(1, 100));
+    // Nobody called for the timers meanwhile.
+    let late = Instant::ZERO + Duration::from_secs(1_000);
+    let _ = host.handle_segment(late, &segment(101)).unwrap();
+    host.move_on(late);
+}
+
+fn segment(options: crate::tcp::Options) -> crate::tcp::Segment<'static> {
+    let (seq, flags) = (crate::tcp::SeqNum(0), crate::tcp::Flags::default());
+    crate::tcp::Segment {
+        src_port: 40_000,
+        dst_port: 80,
+        seq,
+        ack: seq,
+        flags,
+        window: u16::MAX,
+        urgent: 0,
+        options,
+        payload: &[],
+    }
+}
