@@ -371,7 +371,7 @@ impl Arbiter {
     /// A recipient will never install an attempt.
     ///
     /// # Errors
-    /// The message changes nothing: no such attempt is being taken back.
+    /// The message changes nothing: no such attempt is being taken back, or the owner is asked already.
     pub fn handle_revoked(
         &mut self,
         route: &mut RouteState,
@@ -384,6 +384,10 @@ impl Arbiter {
         self.with_timer(c, route, |route| {
             let Some(pending) = &route.pending else { return Err(DropReason::MessageStale) };
             if (pending.grant.to, pending.grant.e2, pending.grant.g) != (from, e2, g) {
+                return Err(DropReason::MessageStale);
+            }
+            // It comes late: the owner was asked since, and may have given its image up.
+            if matches!(pending.stage, Stage::Settling(_)) {
                 return Err(DropReason::MessageStale);
             }
             route.burn(e2);

@@ -320,6 +320,21 @@ fn c14_a_refusal_after_the_verdict_thaws_nothing() {
     assert!(donor.is_silent());
 }
 
+/// Found by the model: REVOKED of a node that died right after, when the owner has been asked already. Taken for proof,
+/// it left a route to an owner that had given its image up, and nobody reset the client.
+#[test]
+fn c14_a_late_revoked_does_not_overtake_the_owner_s_answer() {
+    let mut front = Front::new();
+    let e = front.owned(A);
+    let grant = front.granted(A, &ask(e.0, e.0, 1), B);
+    assert_eq!(front.abort(A, &grant).1.names(), [(2, "Revoke")]);
+    let (decision, out) = front.down(B);
+    assert_eq!((decision, out.names()), (Decision::Keep, vec![(1, "Settle")]));
+    assert_eq!(front.revoked(B, grant.e2), Err(DropReason::MessageStale));
+    let lost = front.settled(A, grant.e2, SettleClaim::Lost);
+    assert_eq!(lost, Ok(Decision::Reset(ResetCause::RecipientDied)));
+}
+
 #[test]
 fn c15_an_old_abort_resets_nothing() {
     // It was refused, thawed, and is on its way again.
