@@ -2,19 +2,33 @@
 
 use crate::addr::IpAddr;
 
-/// The ones' complement sum of `bytes` as 16-bit big-endian words, not folded; an odd last byte is padded with zero.
+/// Bytes that one step of a sum takes.
+const STEP: usize = 32;
+
+/// The ones' complement sum of `bytes` as 16-bit big-endian words; an odd last byte is padded with zero.
 fn sum(bytes: &[u8]) -> u64 {
-    // Four bytes a step: the carries gather in the upper half and are folded at the end.
-    let mut words = bytes.chunks_exact(4);
-    let mut total: u64 = 0;
-    for word in &mut words {
-        total += u64::from(u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
+    // The machine's own byte order and words of any width do as well, if the folded sum is turned round at the end (RFC
+    // 1071 section 2 (B) and (C)). The carries gather in the upper half.
+    let mut steps = bytes.chunks_exact(STEP);
+    let mut total: u128 = 0;
+    for step in &mut steps {
+        for word in step.as_chunks::<8>().0 {
+            total += u128::from(u64::from_ne_bytes(*word));
+        }
     }
-    let mut last = [0; 4];
-    for (to, from) in last.iter_mut().zip(words.remainder()) {
+    let (words, last) = steps.remainder().as_chunks::<4>();
+    for word in words {
+        total += u128::from(u32::from_ne_bytes(*word));
+    }
+    let mut padded = [0; 4];
+    for (to, from) in padded.iter_mut().zip(last) {
         *to = *from;
     }
-    total + u64::from(u32::from_be_bytes(last))
+    total += u128::from(u32::from_ne_bytes(padded));
+    // 2^32 is 1 modulo 2^16 - 1, as 2^16 is.
+    const LOW: u128 = 0xffff_ffff;
+    let halves = (total & LOW) + (total >> 32 & LOW) + (total >> 64);
+    u64::from(fold(u64::try_from(halves).unwrap_or(0)).to_be())
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "folded to 16 bits by the loop")]
@@ -27,8 +41,18 @@ const fn fold(mut total: u64) -> u16 {
 
 /// The checksum field for `bytes`, in which that field is zero. Over bytes that contain a right checksum it is zero.
 #[must_use]
+#[inline]
 pub fn of(bytes: &[u8]) -> u16 {
     !fold(sum(bytes))
+}
+
+/// Whether an IPv4 header without options has a right checksum: as [`of`], for the one length that every forwarded packet has.
+#[must_use]
+#[inline]
+pub fn is_right_in(header: &[u8; 20]) -> bool {
+    let words = header.as_chunks::<4>().0;
+    let total: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    fold(total) == u16::MAX
 }
 
 /// The checksum of a TCP, UDP or ICMPv6 packet with its pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1).
@@ -45,6 +69,7 @@ pub fn of_transport(src: IpAddr, dst: IpAddr, protocol: u8, packet: &[u8]) -> u1
 
 /// The checksum after one 16-bit word it covers changed from `old` to `new` (RFC 1624 equation 3).
 #[must_use]
+#[inline]
 pub fn updated(checksum: u16, old: u16, new: u16) -> u16 {
     !fold(u64::from(!checksum) + u64::from(!old) + u64::from(new))
 }
@@ -52,6 +77,7 @@ pub fn updated(checksum: u16, old: u16, new: u16) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
     use proptest::prelude::*;
 
     #[test]
@@ -65,7 +91,39 @@ mod tests {
         assert_eq!(of(&[1, 2, 3]), of(&[1, 2, 3, 0]));
     }
 
+    /// The sum as RFC 1071 section 1 has it, word by word.
+    fn plain(bytes: &[u8]) -> u16 {
+        let word = |pair: &[u8]| u64::from(pair[0]) << 8 | u64::from(pair.get(1).copied().unwrap_or(0));
+        !fold(bytes.chunks(2).map(word).sum())
+    }
+
     proptest! {
+        #[test]
+        fn a_header_is_right_when_its_sum_is_zero(mut header: [u8; 20], is_sealed: bool) {
+            header[0] = 0x45;
+            if is_sealed {
+                header[10..12].fill(0);
+                let checksum = of(&header);
+                header[10..12].copy_from_slice(&checksum.to_be_bytes());
+                prop_assert!(is_right_in(&header));
+            }
+            prop_assert_eq!(is_right_in(&header), of(&header) == 0);
+        }
+    }
+
+    #[test]
+    fn carries_of_long_packets_are_kept() {
+        for len in [1_460, 65_535] {
+            assert_eq!(of(&vec![0xff; len]), plain(&vec![0xff; len]));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_sum_as_word_by_word(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert_eq!(of(&bytes), plain(&bytes));
+        }
+
         #[test]
         fn right_checksum_sums_to_zero(mut bytes in proptest::collection::vec(any::<u8>(), 2..200)) {
             bytes[0] = 0;
