@@ -271,7 +271,7 @@ fn a_client_that_never_closes_is_given_up() {
     run(
         PLAIN,
         "20 close
-         20 out FPA 1 ack 1
+         20 out FA 1 ack 1
          30 in  A 1 ack 2 => acked
          30 state FinWait2
          50030 in PA 1 len 10 ack 2 => received
@@ -283,12 +283,12 @@ fn a_client_that_never_closes_is_given_up() {
          110030 state Closed",
     );
     let config = TcpConfig { fin_wait_2: None, ..TcpConfig::default() };
-    run_with(&config, PLAIN, "20 close\n20 out FPA 1\n30 in A 1 ack 2\n900000000 state FinWait2");
+    run_with(&config, PLAIN, "20 close\n20 out FA 1\n30 in A 1 ack 2\n900000000 state FinWait2");
     // Its FIN in time: TIME-WAIT, and no timer.
     run(
         PLAIN,
         "20 close
-         20 out FPA 1 ack 1
+         20 out FA 1 ack 1
          30 in  A 1 ack 2 => acked
          60029 in FA 1 ack 2 => finished closed
          60029 out A 2 ack 2

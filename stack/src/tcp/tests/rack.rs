@@ -132,7 +132,7 @@ fn a_probe_carries_fin_and_leaves_the_timer_its_time() {
         "20  push 100
          20  out PA 1 len 100
          20  close
-         20  out FPA 101 ack 1
+         20  out FA 101 ack 1
          # RTO is 200 ms: from the first on, and from the probe on.
          220 out FPA 1 len 100
          420 out FPA 1 len 100
