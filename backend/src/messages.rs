@@ -56,7 +56,7 @@ impl<S: Service> BackEnd<S> {
         if let Message::Lease(lease) = message {
             return self.handle_lease(now, peer, lease, tx);
         }
-        let c = connection_of(message).ok_or(DropReason::MessageMalformed)?;
+        let c = message.connection().ok_or(DropReason::MessageMalformed)?;
         let link = self.learn_link(c, peer).ok_or(DropReason::MessageUnknownPeer)?;
         let from = self.links[link].directory.id_of(peer).ok_or(DropReason::MessageUnknownPeer)?;
         let has_lease = self.links[link].holder.is_valid(now);
@@ -236,40 +236,4 @@ impl<S: Service> BackEnd<S> {
         self.forget_frozen(over.c);
         self.links[link].formers.remove(over.c);
     }
-}
-
-/// The connection that a message is about.
-fn connection_of(message: &Message<'_>) -> Option<ConnId> {
-    Some(match message {
-        Message::Ask(m) => m.c,
-        Message::Stay(m) => m.c,
-        Message::Grant(m) => m.c,
-        Message::Forward(m) => m.c,
-        Message::Reject(m) => m.c,
-        Message::Prefetch(m) => m.c,
-        Message::Handoff(m) => m.c,
-        Message::PartAck(m) => m.c,
-        Message::Installed(m) => m.c,
-        Message::Routed(m) => m.c,
-        Message::Done(m) => m.c,
-        Message::Refused(m) => m.c,
-        Message::Abort(m) => m.c,
-        Message::Thaw(m) => m.c,
-        Message::AttemptGone(m) => m.c,
-        Message::Revoke(m) => m.c,
-        Message::Revoked(m) => m.c,
-        Message::Settle(m) => m.c,
-        Message::Settled(m) => m.c,
-        Message::Fetch(m) => m.c,
-        Message::Tail(m) => m.c,
-        Message::TailGone(m) => m.c,
-        Message::Release(m) => m.c,
-        Message::Released(m) => m.c,
-        Message::Closed(m) => m.c,
-        Message::ClosedAck(m) => m.c,
-        Message::Over(m) => m.c,
-        Message::Join(_) | Message::LeaseReq(_) | Message::Lease(_) | Message::Fence(_) | Message::Fenced(_) => {
-            return None;
-        }
-    })
 }

@@ -1,7 +1,10 @@
+use baton_stack::addr::{IpAddr, MacAddr};
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec::List;
 use crate::header::HEADER_BYTES;
+use crate::names::{Boot, Epoch, Generation, NAME_BYTES_MAX};
 use crate::seal::TAG_BYTES;
 use crate::session::DATAGRAM_BYTES_MIN;
 

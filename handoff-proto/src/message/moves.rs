@@ -1,0 +1,414 @@
+//! What is said about a move: the image on its way, who owns the connection then, what is settled after silence and deaths,
+//! the bytes that stay behind, and the end.
+
+use baton_stack::addr::ConnId;
+
+use super::MESSAGE_HEADER_BYTES;
+use crate::codec::{List, wire_enum, wire_struct};
+use crate::names::{Epoch, Generation, NodeId};
+
+/// The most claims in one FENCED; a longer list comes in several.
+pub const FENCED_CLAIMS_MAX: usize = 40;
+/// The most parts of an image that one PART-ACK acknowledges beyond those without a gap.
+pub const PART_ACK_BITS: u16 = 128;
+
+wire_struct! {
+    /// D -> R. Answered part by part with PART-ACK (an image of one part is not), as a whole with INSTALLED or REFUSED.
+    pub struct Handoff<'a> {
+        /// The connection.
+        c: ConnId,
+        /// The donor's epoch.
+        base: Epoch,
+        /// The epoch of the attempt.
+        e2: Epoch,
+        /// The recipient's generation (R4).
+        g: Generation,
+        /// The image's length.
+        total: u32,
+        /// The length of each part but the last.
+        part_bytes: u16,
+        /// Which part this is, from 0.
+        part: u16,
+        /// Its bytes.
+        bytes: &'a [u8],
+    }
+}
+
+/// What [`Handoff`] adds to the bytes of a part.
+pub const HANDOFF_OVERHEAD: usize = MESSAGE_HEADER_BYTES + 8 + 4 + 4 + 8 + 4 + 2 + 2 + 2;
+
+wire_struct! {
+    /// R -> D. Selective.
+    pub struct PartAck {
+        /// The connection.
+        c: ConnId,
+        /// The epoch of the attempt.
+        e2: Epoch,
+        /// The recipient's generation.
+        g: Generation,
+        /// Every part before this one has come, and this one has not.
+        missing: u16,
+        /// Bit i: part `missing + 1 + i` has come.
+        beyond: u128,
+    }
+}
+
+wire_struct! {
+    /// R -> F until ROUTED, R -> D until DONE. Kept by R, also after moving on or closing, until both (R9).
+    pub struct Installed {
+        /// The connection.
+        c: ConnId,
+        /// The owner's epoch.
+        e2: Epoch,
+        /// The owner's generation.
+        g: Generation,
+    }
+}
+
+wire_struct! {
+    /// F -> R.
+    pub struct Routed {
+        /// The connection.
+        c: ConnId,
+        /// The epoch that was announced; the route has it or a later one.
+        e2: Epoch,
+    }
+}
+
+wire_struct! {
+    /// D -> R.
+    pub struct Done {
+        /// The connection.
+        c: ConnId,
+        /// The epoch of the attempt.
+        e2: Epoch,
+    }
+}
+
+wire_struct! {
+    /// R -> D. Remembered by R (R9, R10).
+    pub struct Refused {
+        /// The connection.
+        c: ConnId,
+        /// The epoch of the attempt.
+        e2: Epoch,
+        /// The recipient's generation: a life speaks for itself only (R6).
+        g: Generation,
+        /// Why.
+        reason: RefuseReason,
+    }
+}
+
+wire_enum! {
+    /// Why a recipient takes no image.
+    pub enum RefuseReason {
+        /// It has too much to do.
+        Overload = 1,
+        /// It has as many connections, or images on the way, as it may have.
+        Limit = 2,
+        /// The image is longer than any may be.
+        TooLarge = 3,
+        /// The image is of a version, or has a part, that it cannot read.
+        Version = 4,
+        /// The image is no image.
+        Malformed = 5,
+        /// It is giving its own connections away.
+        Draining = 6,
+        /// The front-end took the attempt back first.
+        Revoked = 7,
+        /// The rest of the image did not come in time.
+        Incomplete = 8,
+    }
+}
+
+wire_struct! {
+    /// D -> F. Answered by THAW, ATTEMPT-GONE or SETTLE, when F knows.
+    pub struct Abort {
+        /// The connection.
+        c: ConnId,
+        /// The donor's epoch.
+        base: Epoch,
+        /// The epoch of the attempt.
+        e2: Epoch,
+        /// The recipient.
+        to: NodeId,
+        /// The recipient's generation.
+        g: Generation,
+    }
+}
+
+wire_struct! {
+    /// F -> D.
+    pub struct Thaw {
+        /// The connection.
+        c: ConnId,
+        /// The epoch of the attempt.
+        e2: Epoch,
+    }
+}
+
+wire_struct! {
+    /// F -> D.
+    pub struct AttemptGone {
+        /// The connection.
+        c: ConnId,
+        /// The epoch of the attempt.
+        e2: Epoch,
+    }
+}
+
+wire_struct! {
+    /// F -> R. Repeated until answered by REVOKED or INSTALLED, or R is dead.
+    pub struct Revoke {
+        /// The connection.
+        c: ConnId,
+        /// The epoch of the attempt.
+        e2: Epoch,
+        /// The recipient's generation.
+        g: Generation,
+    }
+}
+
+wire_struct! {
+    /// R -> F. Remembered by R (R9, R10).
+    pub struct Revoked {
+        /// The connection.
+        c: ConnId,
+        /// The epoch of the attempt.
+        e2: Epoch,
+        /// The recipient's generation.
+        g: Generation,
+    }
+}
+
+wire_struct! {
+    /// F -> D: the life `g` of `to` is over. Repeated until answered by SETTLED or D is dead too. A donor that was
+    /// frozen towards it discards its image; one that was not never uses `e2`.
+    pub struct Settle {
+        /// The connection.
+        c: ConnId,
+        /// The donor's epoch.
+        base: Epoch,
+        /// The epoch of the attempt.
+        e2: Epoch,
+        /// The dead recipient.
+        to: NodeId,
+        /// The generation that is dead.
+        g: Generation,
+    }
+}
+
+wire_struct! {
+    /// D -> F.
+    pub struct Settled {
+        /// The connection.
+        c: ConnId,
+        /// The epoch of the attempt.
+        e2: Epoch,
+        /// What became of it.
+        claim: SettleClaim,
+    }
+}
+
+wire_enum! {
+    /// What a donor says of an attempt whose recipient is dead.
+    pub enum SettleClaim {
+        /// The donor owns the connection; the attempt was never made, or was refused.
+        Kept = 1,
+        /// The image went out: the dead node may have sent. The donor has nothing any more.
+        Lost = 2,
+    }
+}
+
+wire_struct! {
+    /// F -> all live nodes. Repeated until FENCED, or that node is dead too.
+    pub struct Fence {
+        /// Whose life is over.
+        node: NodeId,
+        /// Which, and all before it.
+        g: Generation,
+    }
+}
+
+wire_struct! {
+    /// N -> F, in as many parts as the list needs.
+    pub struct Fenced<'a> {
+        /// Whose life is over.
+        node: NodeId,
+        /// Which.
+        g: Generation,
+        /// Which part of the list this is, from 0.
+        part: u16,
+        /// How many parts it has.
+        parts: u16,
+        /// At most [`FENCED_CLAIMS_MAX`].
+        claims: List<'a, FenceClaim>,
+    }
+}
+
+wire_struct! {
+    /// What a node knows of a connection that a dead node touched.
+    pub struct FenceClaim {
+        /// The connection.
+        c: ConnId,
+        /// What the node is, or was.
+        role: FenceRole,
+        /// Its epoch.
+        e: Epoch,
+        /// The epoch that it gave away; zero if none.
+        e2: Epoch,
+        /// To whom.
+        to: NodeId,
+    }
+}
+
+wire_enum! {
+    /// What a node is, or was, to a connection.
+    pub enum FenceRole {
+        /// The owner.
+        Owner = 1,
+        /// A donor, frozen.
+        Frozen = 2,
+        /// A former owner.
+        Former = 3,
+    }
+}
+
+wire_struct! {
+    /// Owner -> holder.
+    pub struct Fetch {
+        /// The connection.
+        c: ConnId,
+        /// The owner's epoch.
+        e: Epoch,
+        /// The first byte, counted from the connection's first sent byte.
+        start: u64,
+        /// How many.
+        len: u32,
+    }
+}
+
+wire_struct! {
+    /// Holder -> owner, also unasked.
+    pub struct Tail<'a> {
+        /// The connection.
+        c: ConnId,
+        /// The owner's epoch.
+        e: Epoch,
+        /// The first byte.
+        start: u64,
+        /// The bytes.
+        bytes: &'a [u8],
+    }
+}
+
+wire_struct! {
+    /// Holder -> owner.
+    pub struct TailGone {
+        /// The connection.
+        c: ConnId,
+        /// The owner's epoch.
+        e: Epoch,
+        /// The first byte.
+        start: u64,
+        /// How many.
+        len: u32,
+    }
+}
+
+wire_struct! {
+    /// Owner -> holder. Cumulative.
+    pub struct Release {
+        /// The connection.
+        c: ConnId,
+        /// Every byte before this one is acknowledged.
+        up_to: u64,
+    }
+}
+
+wire_struct! {
+    /// Holder -> owner. Cumulative.
+    pub struct Released {
+        /// The connection.
+        c: ConnId,
+        /// Every byte before this one is discarded.
+        up_to: u64,
+    }
+}
+
+wire_struct! {
+    /// Owner -> F. Repeated until CLOSED-ACK. Implies INSTALLED(c, e); beats every INSTALLED of that `c`.
+    pub struct Closed {
+        /// The connection.
+        c: ConnId,
+        /// The owner's epoch.
+        e: Epoch,
+        /// SND.NXT (RFC 9293 section 3.3.1).
+        snd_nxt: u32,
+        /// RCV.NXT.
+        rcv_nxt: u32,
+        /// Last TSval sent and TS.Recent (RFC 7323 section 4.3); `None` without the option.
+        timestamps: Option<ClosedTimestamps>,
+        /// How it ended.
+        ended: Ended,
+        /// What was served by all of the connection's owners.
+        served: Served,
+    }
+}
+
+wire_struct! {
+    /// What the next connection of the flow must be above.
+    pub struct ClosedTimestamps {
+        /// The last TSval sent.
+        ts_val: u32,
+        /// TS.Recent.
+        ts_recent: u32,
+    }
+}
+
+wire_enum! {
+    /// How a connection ended.
+    pub enum Ended {
+        /// Both sides have closed, ours first: TIME_WAIT is due.
+        Active = 1,
+        /// Both sides have closed, the client's first.
+        Passive = 2,
+        /// The client reset it.
+        ResetByClient = 3,
+        /// The owner reset it.
+        ResetByUs = 4,
+        /// The client was silent for too long.
+        TimedOut = 5,
+    }
+}
+
+wire_struct! {
+    /// What a connection was used for.
+    pub struct Served {
+        /// Responses that were completed.
+        requests: u32,
+        /// Bytes of responses that were sent, heads included.
+        bytes: u64,
+    }
+}
+
+impl Served {
+    /// Nothing yet.
+    pub const NOTHING: Self = Self { requests: 0, bytes: 0 };
+}
+
+wire_struct! {
+    /// F -> owner.
+    pub struct ClosedAck {
+        /// The connection.
+        c: ConnId,
+    }
+}
+
+wire_struct! {
+    /// F -> a node that takes itself for the owner.
+    pub struct Over {
+        /// The connection.
+        c: ConnId,
+    }
+}
