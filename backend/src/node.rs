@@ -162,7 +162,7 @@ impl<S: Service> BackEnd<S> {
         match self.flows.get(flow) {
             Some(&Place::Owned(key)) => {
                 ip.verify_transport(frame.bytes(), frame.checksum())?;
-                self.handle_segment(now, key, &frame.bytes()[ip.l4.clone()])?;
+                self.handle_segment(now, key, &Segment::parse(&frame.bytes()[ip.l4.clone()])?.with_ecn(ip.ecn))?;
                 Ok(Verdict::Free)
             }
             Some(&Place::Leaving(c)) => {
@@ -197,11 +197,18 @@ impl<S: Service> BackEnd<S> {
     }
 
     /// Hands a segment to a connection that is owned here.
-    pub(crate) fn handle_segment(&mut self, now: Instant, key: ConnKey, tcp: &[u8]) -> Result<(), DropReason> {
-        let segment = Segment::parse(tcp)?;
-        let outcome = self.engine.handle_segment(key, now, &segment, &mut self.server.store);
+    pub(crate) fn handle_segment(
+        &mut self,
+        now: Instant,
+        key: ConnKey,
+        segment: &Segment<'_>,
+    ) -> Result<(), DropReason> {
+        let outcome = self.engine.handle_segment(key, now, segment, &mut self.server.store);
         self.wake(key);
-        outcome.map(|_| ())
+        let outcome = outcome?;
+        self.stats.ecn_marked += u64::from(outcome.marked);
+        self.stats.ecn_slowed += u64::from(outcome.slowed);
+        Ok(())
     }
 
     /// Lets a held frame in, now that its connection is here, or sends it back to the front-end.
@@ -220,7 +227,7 @@ impl<S: Service> BackEnd<S> {
     fn take_held(&mut self, now: Instant, key: ConnKey, frame: &[u8]) -> Result<(), DropReason> {
         let ip = self.reparse(frame)?;
         ip.verify_transport(frame, RxChecksum::Unknown)?;
-        self.handle_segment(now, key, &frame[ip.l4])
+        self.handle_segment(now, key, &Segment::parse(&frame[ip.l4])?.with_ecn(ip.ecn))
     }
 
     fn return_held<T: Transmit>(&mut self, now: Instant, mut frame: Vec<u8>, tx: &mut T) -> Result<(), DropReason> {

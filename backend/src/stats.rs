@@ -78,6 +78,10 @@ pub struct Stats {
     pub lost: u64,
     /// Leases that lapsed.
     pub leases_lapsed: u64,
+    /// Segments of clients that a router had marked for congestion.
+    pub ecn_marked: u64,
+    /// Windows that were reduced because what was sent from here was marked.
+    pub ecn_slowed: u64,
     /// Connections that ended here, by reason.
     pub closed: [u64; CloseReason::ALL.len()],
 }

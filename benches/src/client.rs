@@ -1,6 +1,7 @@
 //! A client as small as can be: it sends what it is told to, and acknowledges what comes.
 
 use baton_stack::addr::{Endpoint, Flow, IpAddr, Ipv4Addr, MacAddr};
+use baton_stack::ecn::Ecn;
 use baton_stack::node::{Frame, RxChecksum};
 use baton_stack::tcp::{Flags, Options, Segment, SeqNum, Timestamps};
 use baton_stack::wire::{self, Envelope, Layers, Packet};
@@ -119,6 +120,7 @@ impl Client {
             flags,
             window: u16::MAX,
             urgent: 0,
+            ecn: Ecn::NotEct,
             options,
             payload,
         };
@@ -131,7 +133,7 @@ impl Client {
         };
         wire.written(FRAME_LEN, |frame| {
             let len = segment.emit(&mut frame[envelope.len()..]);
-            envelope.seal_tcp(frame, len)
+            envelope.seal_tcp(frame, len, Ecn::NotEct)
         })
     }
 }

@@ -152,6 +152,8 @@ impl FrontEnd {
     }
 
     pub(crate) fn note(&mut self, key: ConnKey, outcome: &Outcome) {
+        self.stats.ecn_marked += u64::from(outcome.marked);
+        self.stats.ecn_slowed += u64::from(outcome.slowed);
         let Some(conn) = self.engine.get_mut(key) else { return };
         if outcome.established && conn.app.is_half_open {
             conn.app.is_half_open = false;

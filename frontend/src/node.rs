@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use ahash::RandomState;
 use baton_stack::addr::{ConnId, Flow, IpAddr, MacAddr};
 use baton_stack::drop::{DropCounters, DropReason};
+use baton_stack::ecn::Ecn;
 use baton_stack::engine::{ConnKey, Engine};
 use baton_stack::node::{Frame, Node, PortId, Transmit, Verdict};
 use baton_stack::ports::{Input, Ports};
@@ -252,13 +253,13 @@ impl FrontEnd {
             }
             &Place::Here(conn) => {
                 ip.verify_transport(frame.bytes(), frame.checksum())?;
-                let segment = Segment::parse(&frame.bytes()[ip.l4])?;
+                let segment = Segment::parse(&frame.bytes()[ip.l4])?.with_ecn(ip.ecn);
                 self.handle_segment(now, conn, &segment)?;
                 Ok(Verdict::Free)
             }
             Place::TimeWait(_) => {
                 ip.verify_transport(frame.bytes(), frame.checksum())?;
-                let segment = Segment::parse(&frame.bytes()[ip.l4])?;
+                let segment = Segment::parse(&frame.bytes()[ip.l4])?.with_ecn(ip.ecn);
                 self.handle_time_wait(now, key, (port, src_mac), &segment)?;
                 Ok(Verdict::Free)
             }
@@ -311,7 +312,7 @@ impl FrontEnd {
             return Err(DropReason::NotOurs);
         }
         ip.verify_transport(frame.bytes(), frame.checksum())?;
-        let segment = Segment::parse(&frame.bytes()[ip.l4])?;
+        let segment = Segment::parse(&frame.bytes()[ip.l4])?.with_ecn(ip.ecn);
         let (port, mac) = self.client_hop(now, &flow, (port, src_mac))?;
         let is_syn = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST);
         if is_syn && self.settings.listeners.contains(&flow.vip) {
@@ -378,7 +379,7 @@ impl FrontEnd {
             };
             let sent = tx.transmit(*port, envelope.len() + BARE_SEGMENT_MAX, |frame| {
                 let len = segment.emit(&mut frame[envelope.len()..]);
-                envelope.seal_tcp(frame, len)
+                envelope.seal_tcp(frame, len, Ecn::NotEct)
             });
             if !sent {
                 return;

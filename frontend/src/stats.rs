@@ -107,6 +107,10 @@ pub struct Stats {
     pub stopped: u64,
     /// Connections that ended at a back-end, by how.
     pub ended: [u64; Ended::ALL.len()],
+    /// Segments of clients, received here, that a router had marked for congestion.
+    pub ecn_marked: u64,
+    /// Windows that were reduced because what was sent from here was marked.
+    pub ecn_slowed: u64,
     /// Connections that ended here, by reason.
     pub closed_here: [u64; CloseReason::ALL.len()],
     /// Responses of connections that have ended.

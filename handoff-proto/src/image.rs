@@ -32,10 +32,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::codec::{Reader, Wire};
 use crate::message::{RefuseReason, Served};
 use flight::{Flight, RUN_LEN, UndoNumbers};
+use signals::SignalNumbers;
 
 use crate::names::Epoch;
 
 mod flight;
+mod signals;
 
 /// The longest image, in bytes.
 pub const IMAGE_BYTES_MAX: usize = 2 << 20;
@@ -55,6 +57,7 @@ const KIND_SENT: u16 = KIND_MUST_UNDERSTAND | 5;
 const KIND_PLAN: u16 = KIND_MUST_UNDERSTAND | 6;
 const KIND_FLIGHT: u16 = KIND_MUST_UNDERSTAND | 7;
 const KIND_UNDO: u16 = KIND_MUST_UNDERSTAND | 8;
+const KIND_SIGNALS: u16 = KIND_MUST_UNDERSTAND | 0x10;
 
 /// No time: the timer does not run.
 const NEVER: u64 = u64::MAX;
@@ -342,6 +345,7 @@ struct TcbParts {
     sent: Vec<Run<Duration>>,
     flight: Option<Flight>,
     undo: Option<UndoNumbers>,
+    signals: Option<SignalNumbers>,
 }
 
 impl Parts {
@@ -379,6 +383,10 @@ impl Parts {
             KIND_UNDO if tcb.undo.is_none() => {
                 tcb.undo = Some(UndoNumbers::read_from_bytes(value).map_err(|_| ImageError::Malformed("undo"))?);
             }
+            KIND_SIGNALS if tcb.signals.is_none() => {
+                let signals = SignalNumbers::read_from_bytes(value);
+                tcb.signals = Some(signals.map_err(|_| ImageError::Malformed("signals"))?);
+            }
             KIND_PLAN if plan.is_empty() => {
                 while !plan.is_full() && !reader.is_empty() {
                     let n = reader.take().ok_or(ImageError::Truncated)?;
@@ -387,7 +395,8 @@ impl Parts {
                 }
                 ensure_end(&reader, "plan")?;
             }
-            KIND_OUT_OF_ORDER | KIND_BYTES | KIND_REMOTE | KIND_SENT | KIND_FLIGHT | KIND_UNDO | KIND_PLAN => {
+            KIND_OUT_OF_ORDER | KIND_BYTES | KIND_REMOTE | KIND_SENT | KIND_FLIGHT | KIND_UNDO | KIND_SIGNALS
+            | KIND_PLAN => {
                 return Err(ImageError::Malformed("number of parts"));
             }
             kind if kind & KIND_MUST_UNDERSTAND != 0 => return Err(ImageError::UnknownPart(kind)),
@@ -452,6 +461,10 @@ fn put_parts(out: &mut Vec<u8>, tcb: &Frozen) {
     if let Some(undo) = &tcb.recovery.undo {
         put_part(out, KIND_UNDO, |out| out.extend_from_slice(UndoNumbers::of(undo).as_bytes()));
     }
+    let signals = SignalNumbers::of(tcb);
+    if signals != SignalNumbers::default() {
+        put_part(out, KIND_SIGNALS, |out| out.extend_from_slice(signals.as_bytes()));
+    }
 }
 
 #[expect(clippy::too_many_lines, reason = "one field a line: nothing to split")]
@@ -485,6 +498,7 @@ fn block_of(tcb: &Frozen) -> Block {
         ssthresh,
         growth,
         recovery,
+        signals: _,
         timers,
         timed: _,
         sent_age,
@@ -495,7 +509,7 @@ fn block_of(tcb: &Frozen) -> Block {
         ack_now,
         probe_now,
     } = tcb;
-    let Negotiated { snd_mss, rcv_mss, snd_scale, rcv_scale, sack, timestamps } = *opts;
+    let Negotiated { snd_mss, rcv_mss, snd_scale, rcv_scale, sack, timestamps, ecn: _ } = *opts;
     let Rtt { srtt_us, rttvar_us, backoff } = *rtt;
     let FrozenRecovery { phase: _, dup_acks: _, sent: _, rack, probe: _, force: _, prr: _, undo: _ } = recovery;
     let FrozenRack { newest: _, rtt_us, min_rtt, is_reordering_seen, wider, persist, dsack_round: _, boundary: _ } =
@@ -563,7 +577,8 @@ fn block_of(tcb: &Frozen) -> Block {
 
 #[expect(clippy::too_many_lines, reason = "one field a line: nothing to split")]
 fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, ImageError> {
-    let TcbParts { queue, unread, out_of_order, sent, flight, undo } = parts;
+    let TcbParts { queue, unread, out_of_order, sent, flight, undo, signals } = parts;
+    let signals = signals.unwrap_or_default();
     let flight = flight.unwrap_or_default();
     if block.reserved.get() != 0 {
         return Err(ImageError::Malformed("reserved field"));
@@ -582,6 +597,7 @@ fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, Image
             rcv_scale: block.rcv_scale,
             sack: has(FLAG_SACK),
             timestamps: has(FLAG_TIMESTAMPS),
+            ecn: signals.is_ecn(),
         },
         iss: seq(block.iss),
         snd_una: seq(block.snd_una),
@@ -618,6 +634,7 @@ fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, Image
                 ..FrozenRack::default()
             },
         )?,
+        signals: signals.signals()?,
         timers: FrozenTimers {
             retransmit: flight.timers().0,
             persist: duration(block.persist),

@@ -11,7 +11,7 @@ use slab::Slab;
 
 use crate::drop::DropReason;
 use crate::node::{PortId, Transmit};
-use crate::tcp::{Content, Outcome, Segment, Tcb};
+use crate::tcp::{Content, Outcome, Segment, Tcb, Written};
 use crate::time::{Instant, earliest};
 use crate::wheel::Wheel;
 use crate::wire::Envelope;
@@ -214,9 +214,9 @@ impl<A> Conn<A> {
         while sent < turn && tcb.wants_transmit(now) {
             let mut wrote = false;
             let room = tx.transmit(*port, envelope.frame_len(tcb.mtu()), |frame| {
-                let len = tcb.poll_transmit(now, content, &mut frame[at..]);
+                let Written { len, ecn } = tcb.poll_transmit(now, content, &mut frame[at..]);
                 wrote = len > 0;
-                if wrote { envelope.seal_tcp(frame, len) } else { 0 }
+                if wrote { envelope.seal_tcp(frame, len, ecn) } else { 0 }
             });
             if !room {
                 return Turn { sent, no_room: true };

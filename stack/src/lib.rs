@@ -17,6 +17,7 @@ extern crate std;
 pub mod addr;
 pub mod checksum;
 pub mod drop;
+pub mod ecn;
 pub mod engine;
 pub mod extension;
 pub mod flow_table;

@@ -267,6 +267,7 @@ fn flow_of(frame: &[u8], ip: &IpLayers) -> Result<Flow, DropReason> {
 mod tests {
     use super::*;
     use crate::addr::Ipv6Addr;
+    use crate::ecn::Ecn;
     use crate::ndp::{ALL_NODES, Ndp, multicast_mac, solicited_node};
     use crate::node::FRAME_LEN_MAX;
     use alloc::vec;
@@ -476,7 +477,7 @@ mod tests {
             let envelope = Envelope { src_mac: PEER_MAC, dst_mac: MAC, vlan: 0, src: peer, dst: vip };
             let mut frame = vec![0; envelope.len() + 20];
             frame[envelope.len() + 12] = 0x50;
-            envelope.seal_tcp(&mut frame, 20);
+            envelope.seal_tcp(&mut frame, 20, Ecn::NotEct);
             let input = ports.handle_frame(Instant::ZERO, PortId(0), &mut Bytes(frame), &mut sent);
             assert!(matches!(input, Input::Tcp { flow, .. } if flow.vip.addr == vip));
             assert_eq!(ports.resolve(peer, Instant::ZERO), Err(DropReason::NeighborPending), "there is no way");

@@ -13,6 +13,7 @@ use smoltcp::wire::{EthernetAddress, EthernetFrame, EthernetProtocol, Ipv4Packet
 use crate::addr::{IpAddr, MacAddr};
 use crate::checksum;
 use crate::drop::DropReason;
+use crate::ecn::Ecn;
 use crate::extension;
 use crate::node::RxChecksum;
 
@@ -70,6 +71,8 @@ pub struct IpLayers {
     pub protocol: u8,
     /// Time to live, or hop limit.
     pub hop_limit: u8,
+    /// Whether it may be marked, or was.
+    pub ecn: Ecn,
     /// Where the IP header starts.
     pub ip_offset: usize,
     /// The payload, behind IPv4 options and IPv6 extension headers.
@@ -129,6 +132,7 @@ fn parse_ipv4(frame: &[u8], at: usize) -> Result<IpLayers, DropReason> {
         dst: IpAddr::V4(ip.dst_addr()),
         protocol: u8::from(ip.next_header()),
         hop_limit: ip.hop_limit(),
+        ecn: Ecn::of(ip.ecn()),
         ip_offset: at,
         l4: at + header..at + total,
     })
@@ -153,6 +157,7 @@ fn parse_ipv6(frame: &[u8], at: usize) -> Result<IpLayers, DropReason> {
         dst: IpAddr::V6(ip.dst_addr()),
         protocol,
         hop_limit: ip.hop_limit(),
+        ecn: Ecn::of(ip.traffic_class()),
         ip_offset: at,
         l4: at + IPV6_LEN + skipped..at + total,
     })
@@ -249,12 +254,13 @@ impl Envelope {
         ETHERNET_LEN + tag + usize::from(mtu)
     }
 
-    /// Completes a frame whose TCP segment of `tcp_len` bytes stands at [`Envelope::len`]. Returns the frame's length.
-    pub fn seal_tcp(&self, frame: &mut [u8], tcp_len: usize) -> usize {
+    /// Completes a frame whose TCP segment of `tcp_len` bytes stands at [`Envelope::len`], with this ECN field. Returns the frame's
+    /// length.
+    pub fn seal_tcp(&self, frame: &mut [u8], tcp_len: usize, ecn: Ecn) -> usize {
         let at = self.len();
         let sum = checksum::of_transport(self.src, self.dst, protocol::TCP, &frame[at..at + tcp_len]);
         frame[at + TCP_CHECKSUM..at + TCP_CHECKSUM + 2].copy_from_slice(&sum.to_be_bytes());
-        self.write_headers(frame, protocol::TCP, tcp_len);
+        self.write_ip(frame, protocol::TCP, tcp_len, ecn);
         at + tcp_len
     }
 
@@ -284,6 +290,10 @@ impl Envelope {
 
     /// Writes the Ethernet and IP headers for a payload of `len` bytes that already stands in its place.
     pub fn write_headers(&self, frame: &mut [u8], protocol: u8, len: usize) {
+        self.write_ip(frame, protocol, len, Ecn::NotEct);
+    }
+
+    fn write_ip(&self, frame: &mut [u8], protocol: u8, len: usize, ecn: Ecn) {
         let ethertype = match self.src {
             IpAddr::V4(_) => EthernetProtocol::Ipv4,
             IpAddr::V6(_) => EthernetProtocol::Ipv6,
@@ -297,6 +307,7 @@ impl Envelope {
                 let mut ip = Ipv4Packet::new_unchecked(header);
                 ip.set_version(4);
                 ip.set_header_len(20);
+                ip.set_ecn(ecn as u8);
                 ip.set_total_len(length.saturating_add(20));
                 // Never fragmented, so the identification may be zero (RFC 6864 section 4.1).
                 ip.set_dont_frag(true);
@@ -311,6 +322,7 @@ impl Envelope {
                 header.fill(0);
                 let mut ip = Ipv6Packet::new_unchecked(header);
                 ip.set_version(6);
+                ip.set_traffic_class(ecn as u8);
                 ip.set_payload_len(length);
                 ip.set_next_header(protocol.into());
                 ip.set_hop_limit(HOP_LIMIT);
@@ -439,6 +451,26 @@ mod tests {
         let mut long = with([protocol::UDP, 9, 1, 4, 0, 0, 0, 0], 60);
         long.extend_from_slice(&[0; 100]);
         assert_eq!(parse(&long, 0).unwrap_err(), DropReason::Truncated);
+    }
+
+    #[test]
+    fn the_ecn_field_goes_out_and_comes_back() {
+        for (vlan, v6) in [(0, false), (0, true), (5, false), (5, true)] {
+            for ecn in [Ecn::NotEct, Ecn::Ect1, Ecn::Ect0, Ecn::Ce] {
+                let envelope = envelope(vlan, v6);
+                let mut frame = vec![0; 100];
+                let len = envelope.seal_tcp(&mut frame, 20, ecn);
+                let mut ip = ip_of(&frame[..len], vlan);
+                assert_eq!(ip.ecn, ecn);
+                // A packet that is passed on says the same.
+                forward_in_place(&mut frame, &ip, MacAddr([4; 6]), MacAddr([6; 6])).expect("hops left");
+                ip = ip_of(&frame[..len], vlan);
+                assert_eq!(ip.ecn, ecn);
+            }
+        }
+        // RFC 3168 section 5: 01 is ECT(1), 10 is ECT(0), 11 is CE.
+        let names = [0, 1, 2, 3, 0xfe].map(Ecn::of);
+        assert_eq!(names, [Ecn::NotEct, Ecn::Ect1, Ecn::Ect0, Ecn::Ce, Ecn::Ect0]);
     }
 
     #[test]

@@ -52,6 +52,8 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
         discarded,
         lost,
         leases_lapsed,
+        ecn_marked,
+        ecn_slowed,
         closed,
     } = stats;
     for (name, help, value) in [
@@ -68,6 +70,8 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
             "Connections dropped without a word: another owns them, or no lease is held",
             discarded,
         ),
+        ("baton_ecn_marked_total", "Segments of clients that a router had marked for congestion", ecn_marked),
+        ("baton_ecn_slowed_total", "Windows reduced because what was sent from here was marked", ecn_slowed),
         ("baton_leases_lapsed_total", "Leases that ran out", leases_lapsed),
     ] {
         metrics.counter(name, help, *value);
@@ -188,6 +192,8 @@ mod tests {
             discarded: 113,
             lost: 114,
             leases_lapsed: 115,
+            ecn_marked: 117,
+            ecn_slowed: 118,
             closed: [21, 22, 23, 24, 25],
         };
         let leases = vec![("fe1".to_owned(), true, 7), ("fe2".to_owned(), false, 0)];
@@ -224,6 +230,8 @@ baton_held_packets_total 111
 baton_returned_packets_total 112
 baton_discarded_total 113
 baton_leases_lapsed_total 115
+baton_ecn_marked_total 117
+baton_ecn_slowed_total 118
 baton_lease_held{frontend="fe1"} 1.0
 baton_lease_held{frontend="fe2"} 0.0
 baton_closed_total{reason="finished"} 21

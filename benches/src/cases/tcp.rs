@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use baton_stack::node::Frame;
-use baton_stack::tcp::{Content, ContentLost, Extent, Place, Segment, SeqNum, SourceId, Tcb, TcpConfig};
+use baton_stack::tcp::{Content, ContentLost, Extent, Place, Segment, SeqNum, SourceId, Tcb, TcpConfig, Written};
 use baton_stack::time::{Duration, Instant};
 use baton_stack::wire::{self, Envelope, Layers, Packet};
 
@@ -58,8 +58,8 @@ pub(super) fn established(wire: &mut Wire, client: &mut Client) -> Result<Tcb> {
     let mut tcb = Tcb::accept(now, &config, client.flow, SeqNum(7), 0, &segment_of(tcp_of(&syn))?).map_err(dropped)?;
     let envelope = envelope(client);
     let syn_ack = wire.written(FRAME_LEN, |frame| {
-        let len = tcb.poll_transmit(now, &mut content, &mut frame[envelope.len()..]);
-        envelope.seal_tcp(frame, len)
+        let Written { len, ecn } = tcb.poll_transmit(now, &mut content, &mut frame[envelope.len()..]);
+        envelope.seal_tcp(frame, len, ecn)
     });
     client.receive(&syn_ack);
     let ack = client.acknowledge(wire);
@@ -110,8 +110,8 @@ impl Bulk {
         let mut work = || {
             while tcb.wants_transmit(*now) {
                 frames.push(wire.written(FRAME_LEN, |frame| {
-                    let len = tcb.poll_transmit(*now, content, &mut frame[envelope.len()..]);
-                    envelope.seal_tcp(frame, len)
+                    let Written { len, ecn } = tcb.poll_transmit(*now, content, &mut frame[envelope.len()..]);
+                    envelope.seal_tcp(frame, len, ecn)
                 }));
             }
         };

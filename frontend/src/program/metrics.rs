@@ -45,6 +45,8 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
         resets,
         stopped,
         ended,
+        ecn_marked,
+        ecn_slowed,
         closed_here,
         requests,
         response_bytes,
@@ -64,6 +66,8 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
             "Response bytes of connections that have ended at back-ends",
             response_bytes,
         ),
+        ("baton_ecn_marked_total", "Segments of clients that a router had marked for congestion", ecn_marked),
+        ("baton_ecn_slowed_total", "Windows reduced because what was sent from here was marked", ecn_slowed),
         ("baton_node_joins_total", "Times that a back-end came up", nodes_up),
         ("baton_node_losses_total", "Times that a back-end was declared dead or came again", nodes_down),
     ] {
@@ -206,6 +210,8 @@ mod tests {
             resets: [114, 115],
             stopped: 116,
             ended: [11, 12, 13, 14, 15],
+            ecn_marked: 121,
+            ecn_slowed: 122,
             closed_here: [21, 22, 23, 24, 25],
             requests: 117,
             response_bytes: 118,
@@ -223,7 +229,9 @@ mod tests {
         }
     }
 
-    const EXPECTED: &str = r#"baton_drops_total{reason="half_open_limit"} 1
+    const EXPECTED: &str = r#"baton_ecn_marked_total 121
+baton_ecn_slowed_total 122
+baton_drops_total{reason="half_open_limit"} 1
 baton_connections{state="half_open"} 3.0
 baton_connections{state="owned"} 7.0
 baton_connections{state="leaving"} 4.0

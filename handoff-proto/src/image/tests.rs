@@ -1,6 +1,8 @@
 use baton_http1::{Advance, Limits};
+use baton_stack::ecn::Ecn;
 use baton_stack::tcp::{
-    Content, ContentLost, Flags, Options, Phase, Probe, Prr, Segment, SourceId, Tcb, TcpConfig, Timestamps, Undo,
+    Content, ContentLost, Flags, Options, Phase, Probe, Prr, Segment, Signals, SourceId, Tcb, TcpConfig, Timestamps,
+    Undo,
 };
 use baton_stack::time::Instant;
 use proptest::prelude::*;
@@ -47,6 +49,7 @@ fn connection(is_v6: bool) -> Tcb {
         flags,
         window: 64_000,
         urgent: 0,
+        ecn: Ecn::NotEct,
         options: Options {
             mss: flags.has(Flags::SYN).then_some(1_460),
             window_scale: flags.has(Flags::SYN).then_some(7),
@@ -61,7 +64,7 @@ fn connection(is_v6: bool) -> Tcb {
     let syn = segment(Flags::SYN, 1_000, SeqNum(0), b"");
     let mut tcb = Tcb::accept(at(1_000), &config, flow(is_v6), SeqNum(5_000), 99, &syn).unwrap();
     let mut buf = [0; 1_500];
-    assert!(tcb.poll_transmit(at(1_000), &mut store, &mut buf) > 0);
+    assert!(tcb.poll_transmit(at(1_000), &mut store, &mut buf).len > 0);
     let ack = segment(Flags::ACK, 1_001, SeqNum(5_001), b"");
     let _ = tcb.handle_segment(at(2_000), &ack, &mut store).unwrap();
     tcb
@@ -113,6 +116,8 @@ fn full_image() -> Image {
     });
     image.tcb.recovery.rack.newest = Some((Duration::from_millis(30), una + 400));
     image.tcb.recovery.rack.boundary = Some(una + 200);
+    image.tcb.opts.ecn = true;
+    image.tcb.signals = Signals { echo: true, cwr: true, point: Some(una + 400) };
     image.tcb.recovery.probe = Probe::Sent { end: una + 500, is_again: true };
     image.tcb.timers.reorder = Some(Duration::from_micros(77));
     image.tcb.timers.retransmit = Some(Duration::from_micros(123_456));
@@ -222,7 +227,7 @@ proptest! {
             if let Ok(mut tcb) = Tcb::thaw(image.tcb, now, &TcpConfig::default(), &mut store) {
                 let mut buf = [0; 1_500];
                 for _ in 0..8 {
-                    tcb.poll_transmit(now, &mut store, &mut buf);
+                    let _ = tcb.poll_transmit(now, &mut store, &mut buf);
                 }
                 let _ = tcb.handle_timeout(Instant::from_micros(60_000_000), &mut store);
             }

@@ -26,6 +26,7 @@ const CA_LOSS: u8 = 4;
 const OPTION_TIMESTAMPS: u8 = 1;
 const OPTION_SACK: u8 = 2;
 const OPTION_WINDOW_SCALE: u8 = 4;
+const OPTION_ECN: u8 = 8;
 
 /// What Linux calls a threshold that was never set.
 const THRESHOLD_NONE: u32 = 0x7fff_ffff;
@@ -58,7 +59,8 @@ fn head(bytes: &mut Layout, info: &Info) {
     let option = |is_used: bool, bit: u8| if is_used { bit } else { 0 };
     let options = option(info.timestamps, OPTION_TIMESTAMPS)
         | option(info.sack, OPTION_SACK)
-        | option(info.snd_scale.is_some(), OPTION_WINDOW_SCALE);
+        | option(info.snd_scale.is_some(), OPTION_WINDOW_SCALE)
+        | option(info.ecn, OPTION_ECN);
     let scales = info.snd_scale.map_or(0, |snd| snd | info.rcv_scale << 4);
     let probes = if info.in_flight == 0 { info.unanswered } else { 0 };
     bytes.u8s(&[state(info.state), ca_state(info), info.unanswered - probes, probes]);

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use baton_http1::Cursor;
 use baton_stack::addr::{ConnId, Endpoint, Flow, MacAddr};
+use baton_stack::ecn::Ecn;
 use baton_stack::node::RxChecksum;
 use baton_stack::tcp::{
     CloseReason, Content, Extent, Flags, Place, Segment, SourceId, State, Tcb, TcpConfig, TimeWait, TimeWaitAction,
-    isn, reset_for, ts_offset, ts_offset_above,
+    Written, isn, reset_for, ts_offset, ts_offset_above,
 };
 use baton_stack::time::{Duration, Instant, earliest};
 use baton_stack::wire::{self, Envelope, protocol};
@@ -232,6 +233,7 @@ impl Net {
             return;
         }
         let Ok(segment) = Segment::parse(&frame[ip.l4]) else { return };
+        let segment = segment.with_ecn(ip.ecn);
         let end = |addr, port| Endpoint { addr, port };
         let flow = Flow { client: end(ip.src, segment.src_port), vip: end(ip.dst, segment.dst_port) };
         match self.by_flow.get(&flow) {
@@ -336,7 +338,7 @@ impl Net {
         let at = envelope.len();
         let mut frame = vec![0; envelope.frame_len(conn.tcb.mtu())];
         let next = conn.tcb.snd_nxt();
-        let len = conn.tcb.poll_transmit(self.now, &mut self.store, &mut frame[at..]);
+        let Written { len, ecn } = conn.tcb.poll_transmit(self.now, &mut self.store, &mut frame[at..]);
         if len == 0 {
             return false;
         }
@@ -351,7 +353,7 @@ impl Net {
                 counts.bytes_again += payload;
             }
         }
-        let total = envelope.seal_tcp(&mut frame, len);
+        let total = envelope.seal_tcp(&mut frame, len, ecn);
         self.leave(&frame[ETHERNET_LEN..total]);
         true
     }
@@ -362,7 +364,7 @@ impl Net {
         let at = envelope.len();
         let mut frame = vec![0; envelope.frame_len(TcpConfig::default().mtu)];
         let len = segment.emit(&mut frame[at..]);
-        let total = envelope.seal_tcp(&mut frame, len);
+        let total = envelope.seal_tcp(&mut frame, len, Ecn::NotEct);
         self.leave(&frame[ETHERNET_LEN..total]);
     }
 

@@ -23,6 +23,7 @@ pub(crate) fn set(config: &mut TcpConfig, key: &str, value: &str) -> Result<bool
         "data_retries" => config.data_retries = number(value)?,
         "keepalive" => config.keepalive = Some(ms(value)?),
         "initial_window_segments" => config.initial_window_segments = number(value)?,
+        "ecn" => config.ecn = is_so(value)?,
         "congestion" => {
             config.congestion = match value {
                 "cubic" => Algorithm::Cubic,
@@ -38,6 +39,10 @@ pub(crate) fn set(config: &mut TcpConfig, key: &str, value: &str) -> Result<bool
 /// A number, or a sentence.
 pub(crate) fn number<T: FromStr>(word: &str) -> Result<T, String> {
     word.parse().map_err(|_| format!("{word} is no number here"))
+}
+
+fn is_so(word: &str) -> Result<bool, String> {
+    word.parse().map_err(|_| format!("{word} is neither true nor false"))
 }
 
 fn ms(word: &str) -> Result<Duration, String> {

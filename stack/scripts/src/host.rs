@@ -3,12 +3,13 @@
 use baton_http1::Cursor;
 use baton_stack::addr::{ConnId, Endpoint, Flow, IpAddr, MacAddr};
 use baton_stack::drop::DropReason;
-use baton_stack::tcp::{Flags, Outcome, Segment, SeqNum, Tcb, TcpConfig};
+use baton_stack::tcp::{Flags, Outcome, Segment, SeqNum, Tcb, TcpConfig, Written};
 use baton_stack::time::{Duration, Instant};
 use handoff_proto::image::{Image, Plan};
 use handoff_proto::message::Served;
 use handoff_proto::names::Epoch;
 
+use crate::packet::Sent;
 use crate::store::Store;
 
 /// Ages reach back this far at the most: no clock is younger.
@@ -51,8 +52,8 @@ pub(crate) struct Host {
     /// The shift of the windows that we offer, in use exactly if both sides have said one.
     scale: u8,
     seen: Option<Seen>,
-    /// What has left and nobody has taken yet, with its time.
-    pub(crate) out: Vec<(Instant, Vec<u8>)>,
+    /// What has left and nobody has taken yet.
+    pub(crate) out: Vec<Sent>,
 }
 
 pub(crate) fn flow(is_ipv6: bool) -> Flow {
@@ -168,13 +169,13 @@ impl Host {
             let local = self.local(now);
             let Self { tcb: Some(tcb), store, .. } = self else { unreachable!("in the middle of a move") };
             let wants = tcb.wants_transmit(local);
-            let len = tcb.poll_transmit(local, store, &mut buf);
+            let Written { len, ecn } = tcb.poll_transmit(local, store, &mut buf);
             assert_eq!(wants, len > 0, "wants_transmit() and poll_transmit() disagree");
             if len == 0 {
                 break;
             }
             self.note(&buf[..len]);
-            self.out.push((now, buf[..len].to_vec()));
+            self.out.push(Sent { at: now, bytes: buf[..len].to_vec(), ecn });
         }
         let local = self.local(now);
         self.tcb_mut().check_stall(local);

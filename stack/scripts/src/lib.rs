@@ -3,8 +3,8 @@
 //! ```text
 //! # Everything behind a # is for people: the sentence of the RFC, why a number is what it is.
 //! config <key> <value>                 before the first event; see below
-//! <ms> in  <flags> <seq> [len n] [ack n] [win n] [urg n] [options] [=> what came of it]
-//! <ms> out <flags> <seq> [len n] [ack n] [win n] [urg n] [options]
+//! <ms> in  <flags> <seq> [len n] [ack n] [win n] [urg n] [ecn e] [options] [=> what came of it]
+//! <ms> out <flags> <seq> [len n] [ack n] [win n] [urg n] [ecn e] [options]
 //! <ms> write n | read n | close | abort      what the application calls
 //! <ms> break | linger | forget               what happens to the node
 //! <ms> stay | go                             see below
@@ -16,14 +16,16 @@
 //!
 //! **Flags** are letters of `SAPFRUEW`: SYN, ACK, PSH, FIN, RST, URG, ECE, CWR.
 //!
+//! **ecn** is the field of the IP header: `-` (the default), `ect0`, `ect1` or `ce`.
+//!
 //! **Options**: `mss n`, `ws n`, `sackok`, `ts val:ecr`, `sack a-b,c-d`. With `-` for its value, an `out` line says that there is
 //! no such option (`nosackok`). `opts 01030300` gives the bytes of the options themselves, in hexadecimal, for what no sane
 //! peer sends.
 //!
-//! **out** says everything about flags, numbers and length, and of window and options what it names. What leaves must leave at
+//! **out** says everything about flags, numbers and length, and of window, ECN field and options what it names. What leaves must leave at
 //! that very time, in that order, and nothing else may. Payload is compared to the byte.
 //!
-//! **What came of it**: words of `received acked established finished closed`, or the name of a drop reason, or of
+//! **What came of it**: words of `received acked established finished marked slowed closed`, or the name of a drop reason, or of
 //! what TIME-WAIT does; nothing behind `=>` means that it was taken and changed nothing; no `=>` means that nobody looks.
 //!
 //! **Who answers.** Before a SYN opens a connection there is nobody, and stray segments are answered with a reset, as a front-end

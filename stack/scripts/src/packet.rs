@@ -1,6 +1,7 @@
 //! A segment as a line tells it.
 
 use baton_stack::drop::DropReason;
+use baton_stack::ecn::Ecn;
 use baton_stack::tcp::{Flags, HEADER_LEN, Options, Outcome, Segment, SeqNum, Timestamps};
 use baton_stack::time::Instant;
 
@@ -30,6 +31,7 @@ pub(crate) struct Packet {
     pub(crate) ack: Option<u32>,
     pub(crate) window: Option<u16>,
     pub(crate) urgent: Option<u16>,
+    pub(crate) ecn: Option<Ecn>,
     pub(crate) mss: Option<Option<u16>>,
     pub(crate) scale: Option<Option<u8>>,
     pub(crate) sack_permitted: Option<bool>,
@@ -63,6 +65,7 @@ impl Packet {
             "ack" => self.ack = Some(number(value)?),
             "win" => self.window = Some(number(value)?),
             "urg" => self.urgent = Some(number(value)?),
+            "ecn" => self.ecn = Some(ecn(value)?),
             "mss" if is_absent => self.mss = Some(None),
             "mss" => self.mss = Some(Some(number(value)?)),
             "ws" if is_absent => self.scale = Some(None),
@@ -94,6 +97,7 @@ impl Packet {
             flags: self.flags,
             window: self.window.unwrap_or(u16::MAX),
             urgent: self.urgent.unwrap_or(0),
+            ecn: Ecn::NotEct,
             options,
             payload,
         };
@@ -108,6 +112,14 @@ impl Packet {
         }
         bytes
     }
+}
+
+/// The names of the field's values, in the language.
+const ECN: [(Ecn, &str); 4] = [(Ecn::NotEct, "-"), (Ecn::Ect1, "ect1"), (Ecn::Ect0, "ect0"), (Ecn::Ce, "ce")];
+
+fn ecn(text: &str) -> Result<Ecn, String> {
+    let known = ECN.iter().find(|(_, name)| *name == text);
+    known.map(|(ecn, _)| *ecn).ok_or_else(|| format!("ecn is -, ect0, ect1 or ce, not {text}"))
 }
 
 fn two(text: &str, by: char) -> Result<(u32, u32), String> {
@@ -141,6 +153,8 @@ pub(crate) fn words(result: Result<Outcome, DropReason>) -> Vec<String> {
         (outcome.acked, "acked"),
         (outcome.established, "established"),
         (outcome.peer_finished, "finished"),
+        (outcome.marked, "marked"),
+        (outcome.slowed, "slowed"),
         (outcome.closed.is_some(), "closed"),
     ];
     all.iter().filter(|(is, _)| *is).map(|(_, name)| (*name).to_owned()).collect()
@@ -151,14 +165,25 @@ pub(crate) fn relative(seq: SeqNum) -> u32 {
     seq.0.wrapping_sub(IRS.0)
 }
 
+/// What has left, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) at: Instant,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) ecn: Ecn,
+}
+
 /// A segment of ours as the language says it.
-pub(crate) fn show(at: Instant, bytes: &[u8]) -> String {
+pub(crate) fn show(Sent { at, bytes, ecn }: &Sent) -> String {
     let Ok(segment) = Segment::parse(bytes) else { return format!("{bytes:02x?}") };
     let letters = LETTERS.iter().filter(|(flag, _)| segment.flags.has(*flag)).map(|(_, letter)| *letter);
     let letters: String = letters.collect();
     let seq = segment.seq.0.wrapping_sub(ISS.0);
     let (us, ack, len, window) = (at.micros(), relative(segment.ack), segment.payload.len(), segment.window);
     let mut text = format!("{}.{:03} out {letters} {seq} len {len} ack {ack} win {window}", us / 1000, us % 1000);
+    if let Some((_, name)) = ECN.iter().find(|(known, _)| known == ecn && *ecn != Ecn::NotEct) {
+        text += &format!(" ecn {name}");
+    }
     let options = &segment.options;
     if let Some(mss) = options.mss {
         text += &format!(" mss {mss}");

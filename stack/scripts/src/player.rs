@@ -1,12 +1,13 @@
 //! Plays a script: hands in what comes in, waits for what must go out, and compares.
 
+use baton_stack::ecn::Ecn;
 use baton_stack::tcp::{
     Flags, Outcome, Segment, SeqNum, State, TimeWait, TimeWaitAction, reset_for, reset_for_half_open,
 };
 use baton_stack::time::Instant;
 
 use crate::host::{Host, Moves, flow};
-use crate::packet::{IRS, ISS, Packet, relative, show, words};
+use crate::packet::{IRS, ISS, Packet, Sent, relative, show, words};
 use crate::script::{Act, Fact, Script, Step};
 
 /// What each side can say at the most, in bytes.
@@ -27,7 +28,7 @@ pub(crate) struct Player<'a> {
     moves: Moves,
     place: Place,
     /// What has left where no connection is.
-    out: Vec<(Instant, Vec<u8>)>,
+    out: Vec<Sent>,
     now: Instant,
     /// What the two sides say.
     ours: Vec<u8>,
@@ -96,7 +97,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn out(&mut self) -> &mut Vec<(Instant, Vec<u8>)> {
+    fn out(&mut self) -> &mut Vec<Sent> {
         match &mut self.place {
             Place::Here(host) if self.out.is_empty() => &mut host.out,
             _ => &mut self.out,
@@ -116,7 +117,7 @@ impl<'a> Player<'a> {
     }
 
     fn expect_silence(&mut self) -> Result<(), String> {
-        let out: Vec<String> = self.out().iter().map(|(at, bytes)| show(*at, bytes)).collect();
+        let out: Vec<String> = self.out().iter().map(show).collect();
         if out.is_empty() { Ok(()) } else { Err(format!("before that this left:\n  {}", out.join("\n  "))) }
     }
 
@@ -162,6 +163,7 @@ impl<'a> Player<'a> {
         let payload = self.theirs.get(from..from.saturating_add(len)).ok_or("that much is never said")?;
         let bytes = packet.emit(payload);
         let segment = Segment::parse(&bytes).map_err(|reason| format!("it cannot be read: {reason:?}"))?;
+        let segment = segment.with_ecn(packet.ecn.unwrap_or_default());
         let found = self.take(&segment);
         match &packet.result {
             Some(expected) if *expected != found => Err(format!("what came of it: {}", found.join(" "))),
@@ -185,15 +187,15 @@ impl<'a> Player<'a> {
                     && is_half_open
                 {
                     let reset = reset_for_half_open(reason, segment);
-                    self.out.extend(reset.map(|reset| (now, emit(&reset))));
+                    self.out.extend(reset.map(|reset| emit(now, &reset)));
                 }
                 words(result)
             }
             Place::Nobody => self.open(segment),
             Place::TimeWait(memory) => match memory.handle_segment(now, segment) {
                 TimeWaitAction::Acknowledge => {
-                    let answer = emit(&memory.acknowledgment(now));
-                    self.out.push((now, answer));
+                    let answer = emit(now, &memory.acknowledgment(now));
+                    self.out.push(answer);
                     vec!["Acknowledge".to_owned()]
                 }
                 TimeWaitAction::Reopen { isn_floor, tsval_floor } => {
@@ -213,7 +215,7 @@ impl<'a> Player<'a> {
             return self.accept(segment, ISS, 0);
         }
         if let Some(reset) = reset_for(segment) {
-            self.out.push((self.now, emit(&reset)));
+            self.out.push(emit(self.now, &reset));
         }
         vec!["UnknownFlow".to_owned()]
     }
@@ -237,18 +239,18 @@ impl<'a> Player<'a> {
         if self.out().is_empty() {
             return Err("nothing has left".to_owned());
         }
-        let (when, bytes) = self.out().remove(0);
-        let told = |problem: &str| format!("{problem}; this left:\n  {}", show(when, &bytes));
-        if when != at {
+        let sent = self.out().remove(0);
+        let told = |problem: &str| format!("{problem}; this left:\n  {}", show(&sent));
+        if sent.at != at {
             return Err(told("another time"));
         }
-        self.compare(packet, &bytes).map_err(|problem| told(&format!("another {problem}")))
+        self.compare(packet, &sent).map_err(|problem| told(&format!("another {problem}")))
     }
 
     /// What is different.
-    fn compare(&self, packet: &Packet, bytes: &[u8]) -> Result<(), &'static str> {
+    fn compare(&self, packet: &Packet, sent: &Sent) -> Result<(), &'static str> {
         let ensure = |is: bool, name| if is { Ok(()) } else { Err(name) };
-        let segment = Segment::parse(bytes).map_err(|_| "kind of thing")?;
+        let segment = Segment::parse(&sent.bytes).map_err(|_| "kind of thing")?;
         let options = &segment.options;
         ensure(segment.flags == packet.flags, "set of flags")?;
         ensure(segment.seq == ISS + packet.seq, "sequence number")?;
@@ -259,6 +261,7 @@ impl<'a> Player<'a> {
         ensure(segment.payload.is_empty() || payload == Some(segment.payload), "text")?;
         ensure(packet.window.is_none_or(|window| window == segment.window), "window")?;
         ensure(packet.urgent.is_none_or(|urgent| urgent == segment.urgent), "urgent pointer")?;
+        ensure(packet.ecn.is_none_or(|ecn| ecn == sent.ecn), "ECN field")?;
         ensure(packet.mss.is_none_or(|mss| mss == options.mss), "MSS")?;
         ensure(packet.scale.is_none_or(|scale| scale == options.window_scale), "window scale")?;
         ensure(packet.sack_permitted.is_none_or(|sack| sack == options.sack_permitted), "SACK-permitted")?;
@@ -269,11 +272,11 @@ impl<'a> Player<'a> {
     }
 }
 
-fn emit(segment: &Segment<'_>) -> Vec<u8> {
+fn emit(at: Instant, segment: &Segment<'_>) -> Sent {
     let mut bytes = vec![0; baton_stack::tcp::HEADER_LEN_MAX];
     let len = segment.emit(&mut bytes);
     bytes.truncate(len);
-    bytes
+    Sent { at, bytes, ecn: Ecn::NotEct }
 }
 
 /// Any bytes, those of one side unlike those of the other, a different one at each place.

@@ -2,6 +2,7 @@
 
 use baton_stack::addr::{IpAddr, Ipv4Addr, Ipv6Addr, MacAddr};
 use baton_stack::drop::DropReason;
+use baton_stack::ecn::Ecn;
 use baton_stack::node::RxChecksum;
 use baton_stack::tcp::{Flags, Options, Segment, SeqNum};
 use baton_stack::wire::{Envelope, HOP_LIMIT, Packet, parse};
@@ -20,12 +21,22 @@ fn envelope(is_ipv6: bool) -> Envelope {
 fn frame(is_ipv6: bool) -> Vec<u8> {
     let envelope = envelope(is_ipv6);
     let options = Options { mss: Some(1_000), ..Options::default() };
-    let (seq, ack, flags) = (SeqNum(7), SeqNum(9), Flags::ACK);
-    let segment =
-        Segment { src_port: 80, dst_port: 40_000, seq, ack, flags, window: 1, urgent: 0, options, payload: PAYLOAD };
+    let (seq, ack, flags, ecn) = (SeqNum(7), SeqNum(9), Flags::ACK, Ecn::NotEct);
+    let segment = Segment {
+        src_port: 80,
+        dst_port: 40_000,
+        seq,
+        ack,
+        flags,
+        window: 1,
+        urgent: 0,
+        options,
+        payload: PAYLOAD,
+        ecn,
+    };
     let mut frame = vec![0; 200];
     let len = segment.emit(&mut frame[envelope.len()..]);
-    let len = envelope.seal_tcp(&mut frame, len);
+    let len = envelope.seal_tcp(&mut frame, len, Ecn::NotEct);
     frame.truncate(len);
     frame
 }

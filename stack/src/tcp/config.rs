@@ -41,6 +41,8 @@ pub struct TcpConfig {
     pub initial_window_segments: u8,
     /// Congestion control of new connections.
     pub congestion: Algorithm,
+    /// Whether ECN is agreed on with peers that offer it (RFC 3168).
+    pub ecn: bool,
 }
 
 impl Default for TcpConfig {
@@ -63,6 +65,7 @@ impl Default for TcpConfig {
             keepalive_probes: 5,
             initial_window_segments: 10,
             congestion: Algorithm::Cubic,
+            ecn: true,
         }
     }
 }

@@ -81,6 +81,7 @@ impl Tcb {
             rtt,
             cc,
             rec,
+            signals,
             timers,
             timed,
             sent_at,
@@ -129,6 +130,7 @@ impl Tcb {
             ssthresh,
             growth: freeze_growth(growth, now),
             recovery: freeze_recovery(rec, now),
+            signals,
             timers: freeze_timers(timers, now),
             timed: timed.map(|(seq, at)| (seq, now.since(at))),
             sent_age: now.since(sent_at),
@@ -182,6 +184,7 @@ impl Tcb {
             ssthresh,
             growth,
             recovery,
+            signals,
             timers,
             timed,
             sent_age,
@@ -214,6 +217,7 @@ impl Tcb {
             rtt,
             cc: Congestion { cwnd, ssthresh, growth: thaw_growth(growth, now) },
             rec: thaw_recovery(recovery, una, now),
+            signals,
             timers: thaw_timers(timers, now),
             // Short by the time of the move. Without it a client without timestamps that is moved with each response
             // would never be measured.

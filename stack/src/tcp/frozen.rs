@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::cc::NewReno;
+use super::ecn::Signals;
 use super::freeze::ThawError;
 use super::input::OUT_OF_ORDER_RANGES_MAX;
 use super::prr::{Prr, Undo};
@@ -81,6 +82,8 @@ pub struct Frozen {
     pub growth: FrozenGrowth,
     /// Loss recovery and the scoreboard.
     pub recovery: FrozenRecovery,
+    /// Congestion that was signalled.
+    pub signals: Signals,
     /// Running timers.
     pub timers: FrozenTimers,
     /// A sequence number whose acknowledgment is timed, and how long already.
@@ -210,12 +213,13 @@ impl Frozen {
         let ensure = |holds: bool, name| if holds { Ok(()) } else { Err(ThawError::Impossible(name)) };
         ensure(self.flow.client.addr.is_ipv4() == self.flow.vip.addr.is_ipv4(), "flow")?;
         ensure(!matches!(self.state, State::SynReceived | State::Closed), "state")?;
-        let Negotiated { snd_mss, rcv_mss, snd_scale, rcv_scale, sack: _, timestamps: _ } = self.opts;
+        let Negotiated { snd_mss, rcv_mss, snd_scale, rcv_scale, sack: _, timestamps: _, ecn } = self.opts;
         ensure(snd_mss >= MSS_MIN && rcv_mss >= MSS_MIN, "MSS")?;
         ensure(snd_scale.is_none_or(|shift| shift <= 14) && rcv_scale <= 14, "window scale")?;
         ensure(self.snd_wnd <= WINDOW_MAX && self.max_wnd <= WINDOW_MAX, "send window")?;
         ensure(self.cwnd > 0 && self.cwnd <= 1 << 30 && self.ssthresh > 0, "congestion window")?;
         ensure(self.rtt.srtt_us <= RTT_MAX_US && self.rtt.rttvar_us <= RTT_MAX_US, "round-trip time")?;
+        ensure(ecn || self.signals == Signals::default(), "ECN state")?;
         self.check_sending(ensure)?;
         self.check_receiving(ensure)
     }
@@ -253,6 +257,7 @@ impl Frozen {
         ensure(was_sent(rack.newest.map(|(_, end)| end)) && was_sent(rack.boundary), "RACK")?;
         let undo = undo.as_ref();
         ensure(was_sent(undo.map(|undo| undo.from)) && was_sent(undo.and_then(|undo| undo.until)), "undo")?;
+        ensure(was_sent(self.signals.point), "ECN state")?;
         ensure(was_sent(rack.dsack_round) && was_sent(end), "RACK")?;
         ensure(rack.rtt_us <= RTT_MAX_US && rack.min_rtt.0 <= RTT_MAX_US, "round-trip time")?;
         let is_sacked = |run: &&Run<Duration>| run.sacked;

@@ -4,6 +4,7 @@ use super::segment::{Flags, Options, Segment, Timestamps};
 use super::seq::SeqNum;
 use crate::addr::Flow;
 use crate::drop::DropReason;
+use crate::ecn::Ecn;
 use crate::time::{Duration, Instant};
 
 /// Answers of one ended connection in a [`PERIOD`]: two ends that both remember must not talk for ever.
@@ -149,7 +150,7 @@ fn bare(
     flags: Flags,
     options: Options,
 ) -> Segment<'static> {
-    Segment { src_port, dst_port, seq, ack, flags, window: 0, urgent: 0, options, payload: &[] }
+    Segment { src_port, dst_port, seq, ack, flags, window: 0, urgent: 0, options, payload: &[], ecn: Ecn::NotEct }
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub struct Info {
     pub sack: bool,
     /// Whether timestamps are in use.
     pub timestamps: bool,
+    /// Whether ECN is in use.
+    pub ecn: bool,
     /// The retransmission timeout, backoff included.
     pub rto: Duration,
     /// SRTT; zero before the first sample.
@@ -71,6 +73,7 @@ impl Tcb {
             rcv_scale: self.opts.rcv_scale,
             sack: self.opts.sack,
             timestamps: self.opts.timestamps,
+            ecn: self.opts.ecn,
             rto: self.rtt.rto(&self.config),
             srtt: us(self.rtt.srtt_us),
             rttvar: us(self.rtt.rttvar_us),

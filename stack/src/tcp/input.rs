@@ -41,8 +41,8 @@ impl Tcb {
         outcome.peer_finished = self.peer_finished() && !before.1;
         outcome.closed = self.closed;
         // A segment whose text is dropped may have said something else: an acknowledgment, FIN, the handshake's end.
-        let Outcome { received: _, acked, peer_finished, established, closed: _ } = outcome;
-        if !(acked || peer_finished || established) {
+        let Outcome { received: _, acked, peer_finished, established, marked: _, slowed, closed: _ } = outcome;
+        if !(acked || peer_finished || established || slowed) {
             result?;
         }
         self.heard_at = now;
@@ -61,6 +61,8 @@ impl Tcb {
         if segment.flags.has(Flags::SYN) {
             if segment.seq == self.rcv.irs && !segment.flags.has(Flags::ACK) {
                 self.note_timestamp(now, segment);
+                // One that offers no ECN any more takes its offer back (RFC 3168 section 6.1.1).
+                self.opts.ecn &= Self::offers_ecn(segment);
                 // Which of our SYN-ACKs is answered next cannot be told.
                 self.timed = None;
                 self.control_now = true;
@@ -143,14 +145,14 @@ impl Tcb {
             self.note_answer(now);
         }
         self.note_timestamp(now, segment);
-        outcome.acked = self.process_ack(now, segment, content);
+        (outcome.acked, outcome.slowed) = self.process_ack(now, segment, content);
         if self.state == State::Closed {
             return Ok(());
         }
         if self.state != State::TimeWait {
             self.arm_keepalive(now);
         }
-        let received = self.process_text(now, segment);
+        let received = self.process_text(now, segment, outcome);
         if self.state == State::FinWait2 && received == Ok(true) {
             self.arm_fin_wait_2(now);
         }
@@ -241,8 +243,8 @@ impl Tcb {
         u32::from(segment.window) << self.opts.snd_scale.unwrap_or(0)
     }
 
-    /// Fifth, check the ACK field. True if something new was acknowledged.
-    fn process_ack(&mut self, now: Instant, segment: &Segment<'_>, content: &mut impl Content) -> bool {
+    /// Fifth, check the ACK field. Whether something new was acknowledged, and whether the window was reduced for a mark.
+    fn process_ack(&mut self, now: Instant, segment: &Segment<'_>, content: &mut impl Content) -> (bool, bool) {
         let ack = segment.ack;
         let window = self.scaled_window(segment);
         let is_duplicate =
@@ -258,13 +260,22 @@ impl Tcb {
         if is_duplicate && (is_sacked || !self.opts.sack) {
             self.rec.dup_acks = self.rec.dup_acks.saturating_add(1);
         }
-        if self.note_probe_answer(segment, acked, delivery.dsack) && self.rec.is_open() {
+        if let Some(end) = self.note_probe_answer(segment, acked, delivery.dsack)
+            && self.rec.is_open()
+            && !self.is_reduced_for(end - 1)
+        {
             let mss = self.mss();
             self.cc.on_loss(in_flight, mss);
+            self.note_reduction();
+        }
+        self.forget_point();
+        if delivery.is_echo {
+            // There is congestion, whatever is found out about losses.
+            self.rec.undo = None;
         }
         self.undo_if_needless(segment, acked, &delivery);
-        self.recover(now, acked, in_flight, &delivery);
-        acked > 0
+        let slowed = self.recover(now, acked, in_flight, &delivery);
+        (acked > 0, slowed)
     }
 
     /// SND.WND follows the newest segment (RFC 9293 section 3.10.7.4). One that acknowledges more is newer than all before, also if
@@ -358,7 +369,7 @@ impl Tcb {
     }
 
     /// Seventh, process the segment text. True if there are new bytes to read.
-    fn process_text(&mut self, now: Instant, segment: &Segment<'_>) -> Result<bool, DropReason> {
+    fn process_text(&mut self, now: Instant, segment: &Segment<'_>, outcome: &mut Outcome) -> Result<bool, DropReason> {
         if segment.payload.is_empty() {
             return Ok(false);
         }
@@ -375,6 +386,7 @@ impl Tcb {
         if text.is_empty() {
             return Err(DropReason::OutOfWindow);
         }
+        outcome.marked = self.note_mark(segment);
         if skip > 0 && self.opts.sack {
             self.dsack = Some((segment.seq, self.rcv.nxt));
         }

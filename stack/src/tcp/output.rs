@@ -8,6 +8,7 @@ use super::recovery::Phase;
 use super::segment::{Flags, HEADER_LEN, Options, SACK_BLOCKS_MAX, Segment, Timestamps};
 use super::seq::SeqNum;
 use super::tcb::{CloseReason, State, Tcb};
+use crate::ecn::Ecn;
 use crate::time::Instant;
 
 /// What the next segment is.
@@ -26,6 +27,16 @@ enum Next {
     Ack,
 }
 
+/// A segment that was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Written {
+    /// Its length in bytes; zero: there was nothing to be sent.
+    pub len: usize,
+    /// What the IP header is to say of congestion.
+    pub ecn: Ecn,
+}
+
 impl Tcb {
     /// Whether [`Tcb::poll_transmit`] would write a segment.
     #[must_use]
@@ -33,11 +44,12 @@ impl Tcb {
         self.next_segment(now).is_some()
     }
 
-    /// Writes one segment into `buf`, header and payload, checksum zero; returns its length, or zero if nothing is to be
-    /// sent now. `buf` has room for a packet of [`Tcb::mtu`] bytes without its IP header.
-    pub fn poll_transmit(&mut self, now: Instant, content: &mut impl Content, buf: &mut [u8]) -> usize {
-        let Some(next) = self.next_segment(now) else { return 0 };
-        match next {
+    /// Writes one segment into `buf`, header and payload, checksum zero, if one is to be sent now. `buf` has room for a packet of
+    /// [`Tcb::mtu`] bytes without its IP header.
+    pub fn poll_transmit(&mut self, now: Instant, content: &mut impl Content, buf: &mut [u8]) -> Written {
+        let Some(next) = self.next_segment(now) else { return Written { len: 0, ecn: Ecn::NotEct } };
+        let is_new = matches!(next, Next::Data { len: 1.., again: false, .. });
+        let len = match next {
             Next::Reset => {
                 self.control_now = false;
                 self.write_reset(buf)
@@ -56,7 +68,10 @@ impl Tcb {
                 self.write(now, self.snd.una - 1, Flags::ACK, 0, buf)
             }
             Next::Ack => self.write(now, self.snd.nxt, Flags::ACK, 0, buf),
-        }
+        };
+        // New data alone (RFC 3168 section 6.1.5), and not the reset of a connection whose bytes are lost.
+        let is_capable = is_new && self.opts.ecn && self.state != State::Closed;
+        Written { len, ecn: if is_capable { Ecn::Ect0 } else { Ecn::NotEct } }
     }
 
     fn next_segment(&self, _now: Instant) -> Option<Next> {
@@ -184,6 +199,9 @@ impl Tcb {
         if n < full {
             flags = Flags::ACK;
         }
+        if !again && n > 0 && core::mem::take(&mut self.signals.cwr) {
+            flags = flags.with(Flags::CWR);
+        }
         let Some(payload) = buf.get_mut(header..header + n).filter(|_| n > 0 || full == 0) else { return 0 };
         if self.read(seq, content, payload).is_err() {
             self.abort_for(CloseReason::ContentLost);
@@ -293,6 +311,7 @@ impl Tcb {
         let round = if self.is_synchronized() { unit - 1 } else { 0 };
         let window = ((self.window_to_offer() + round) / unit).min(0xffff);
         self.rcv.edge = self.rcv.edge.max(self.rcv.nxt + (window << scale));
+        let flags = if self.signals.echo { flags.with(Flags::ECE) } else { flags };
         let header = Segment {
             src_port: self.flow.vip.port,
             dst_port: self.flow.client.port,
@@ -303,6 +322,7 @@ impl Tcb {
             urgent: 0,
             options,
             payload: &[],
+            ecn: Ecn::NotEct,
         };
         self.ts.last_ack_sent = self.rcv.nxt;
         (self.ack_now, self.unacked_segments, self.dsack) = (false, 0, None);
@@ -328,11 +348,16 @@ impl Tcb {
             dst_port: self.flow.client.port,
             seq: self.snd.iss,
             ack: self.rcv.nxt,
-            flags: Flags::SYN.with(Flags::ACK),
+            flags: if self.opts.ecn {
+                Flags::SYN.with(Flags::ACK).with(Flags::ECE)
+            } else {
+                Flags::SYN.with(Flags::ACK)
+            },
             window,
             urgent: 0,
             options,
             payload: &[],
+            ecn: Ecn::NotEct,
         };
         syn_ack.emit(buf)
     }
@@ -348,6 +373,7 @@ impl Tcb {
             urgent: 0,
             options: Options::default(),
             payload: &[],
+            ecn: Ecn::NotEct,
         };
         reset.emit(buf)
     }

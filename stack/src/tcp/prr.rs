@@ -125,6 +125,7 @@ impl Tcb {
             self.cc.cwnd.max(flight.saturating_add(acked.min(first)).min(undo.pipe_prev.max(flight)).min(CWND_MAX));
         self.cc.ssthresh = self.cc.ssthresh.max(undo.pipe_prev);
         self.cc.growth = undo.growth;
+        (self.signals.cwr, self.signals.point) = (false, None);
         self.rec.sent.find();
         // What comes late may do so again.
         self.rec.rack.is_reordering_seen = true;

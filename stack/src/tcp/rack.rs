@@ -67,6 +67,8 @@ pub enum Probe {
 pub(crate) struct Delivery {
     /// Bytes that were not known to have arrived.
     pub(crate) bytes: u32,
+    /// Whether the peer says that something of ours was marked (RFC 3168).
+    pub(crate) is_echo: bool,
     /// A duplicate that the peer reports (RFC 2883).
     pub(crate) dsack: Option<(SeqNum, SeqNum)>,
     /// Where the first ends, of what was sent only once.
@@ -129,6 +131,7 @@ impl Tcb {
         let timestamps = segment.options.timestamps.filter(|_| self.opts.timestamps);
         Delivery {
             bytes: 0,
+            is_echo: self.is_echo(segment),
             dsack: self.reported_duplicate(segment),
             original: None,
             newest: None,
@@ -284,21 +287,21 @@ impl Tcb {
         }
     }
 
-    /// Section 7.4.2: whether the probe has repaired a loss that nobody else will find.
+    /// Section 7.4.2: whether the probe has repaired a loss that nobody else will find. If so, where it ended.
     pub(crate) fn note_probe_answer(
         &mut self,
         segment: &Segment<'_>,
         acked: u32,
         dsack: Option<(SeqNum, SeqNum)>,
-    ) -> bool {
+    ) -> Option<SeqNum> {
         let Probe::Sent { end, is_again } = self.rec.probe else {
             if acked > 0 {
                 self.rec.probe = Probe::None;
             }
-            return false;
+            return None;
         };
         if segment.ack.lt(end) {
-            return false;
+            return None;
         }
         let is_needless = dsack.is_some_and(|(_, right)| right == end);
         let is_duplicate = acked == 0 && segment.is_empty() && segment.options.sack.is_empty();
@@ -306,6 +309,6 @@ impl Tcb {
         if !is_again || is_needless || is_repaired || is_duplicate {
             self.rec.probe = Probe::None;
         }
-        is_repaired
+        is_repaired.then_some(end)
     }
 }

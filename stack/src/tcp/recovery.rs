@@ -67,8 +67,8 @@ impl Recovery {
 }
 
 impl Tcb {
-    /// Decides on loss recovery and the congestion window after an acknowledgment.
-    pub(crate) fn recover(&mut self, now: Instant, acked: u32, in_flight: u32, delivery: &Delivery) {
+    /// Decides on loss recovery and the congestion window after an acknowledgment. True if the window was reduced for a mark.
+    pub(crate) fn recover(&mut self, now: Instant, acked: u32, in_flight: u32, delivery: &Delivery) -> bool {
         let (mss, una, nxt) = (self.mss(), self.snd.una, self.snd.nxt);
         // The acknowledgment that ends fast recovery leaves the window as it is (RFC 6582 section 3.2, step 3).
         let may_grow = acked > 0 && !matches!(self.rec.phase, Phase::Fast(_));
@@ -83,6 +83,7 @@ impl Tcb {
             self.rec.leave();
             is_over = true;
         }
+        let mut slowed = false;
         let lost_before = self.rec.sent.lost();
         self.find_losses(now, delivery, is_over);
         let is_safe = acked > 0 && self.rec.sent.lost() <= lost_before;
@@ -91,7 +92,12 @@ impl Tcb {
                 if acked > 0 {
                     self.rec.dup_acks = 0;
                 }
-                if !self.begin_recovery(now, in_flight) && may_grow && self.is_cwnd_limited(in_flight) {
+                if !self.begin_recovery(now, in_flight) {
+                    slowed = delivery.is_echo && self.slow_down(in_flight);
+                }
+                // A window that was reduced for a mark grows again when that has had its effect, as after a loss.
+                let may_grow = may_grow && self.rec.is_open() && !delivery.is_echo && !self.is_reduced_for(una);
+                if may_grow && self.is_cwnd_limited(in_flight) {
                     self.cc.on_ack(now, acked, mss, self.smoothed(), is_restart);
                 }
             }
@@ -114,6 +120,7 @@ impl Tcb {
         if acked > 0 || !self.may_probe() {
             self.arm_probe(now);
         }
+        slowed
     }
 
     /// Begins fast recovery if something is lost.
@@ -123,8 +130,15 @@ impl Tcb {
         if !is_lost || una == nxt || !self.rec.is_open() {
             return false;
         }
-        self.remember_window(in_flight);
-        self.cc.on_loss(in_flight, mss);
+        let first = self.rec.sent.first_lost().map_or(una, |(start, _)| start);
+        if self.is_reduced_for(first) {
+            // The window has been reduced for a mark since; a loss beside it is no news, and no mistake either.
+            self.rec.undo = None;
+        } else {
+            self.remember_window(in_flight);
+            self.cc.on_loss(in_flight, mss);
+            self.note_reduction();
+        }
         self.rec.prr = Prr { delivered: 0, out: 0, flight: in_flight };
         self.rec.phase = Phase::Fast(nxt);
         self.rec.force = true;

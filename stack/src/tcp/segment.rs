@@ -4,6 +4,7 @@ use arrayvec::ArrayVec;
 
 use super::seq::SeqNum;
 use crate::drop::DropReason;
+use crate::ecn::Ecn;
 
 /// The length of a header without options, in bytes.
 pub const HEADER_LEN: usize = 20;
@@ -35,6 +36,10 @@ impl Flags {
     pub const PSH: Self = Self(0x08);
     /// The acknowledgment field counts.
     pub const ACK: Self = Self(0x10);
+    /// ECN-Echo: congestion was signalled (RFC 3168 section 6.1).
+    pub const ECE: Self = Self(0x40);
+    /// Congestion window reduced (RFC 3168 section 6.1).
+    pub const CWR: Self = Self(0x80);
 
     /// Whether all bits of `other` are set.
     #[must_use]
@@ -94,6 +99,8 @@ pub struct Segment<'a> {
     pub options: Options,
     /// Payload.
     pub payload: &'a [u8],
+    /// What the IP header in front said of congestion; [`Segment::emit`] does not write it.
+    pub ecn: Ecn,
 }
 
 impl<'a> Segment<'a> {
@@ -118,7 +125,14 @@ impl<'a> Segment<'a> {
             urgent: u16::from_be_bytes([header[18], header[19]]),
             options: Options::parse(options),
             payload,
+            ecn: Ecn::NotEct,
         })
+    }
+
+    /// The same segment, out of an IP packet with this ECN field.
+    #[must_use]
+    pub fn with_ecn(self, ecn: Ecn) -> Self {
+        Self { ecn, ..self }
     }
 
     /// What it takes of the sequence space: payload, SYN and FIN.

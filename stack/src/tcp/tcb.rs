@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use super::cc::Congestion;
 use super::config::TcpConfig;
 use super::content::{Content, Extent};
+use super::ecn::Signals;
 use super::queue::Queue;
 use super::recovery::Recovery;
 use super::rtt::Rtt;
@@ -96,6 +97,10 @@ pub struct Outcome {
     pub peer_finished: bool,
     /// The handshake is complete.
     pub established: bool,
+    /// A router has marked data of the peer.
+    pub marked: bool,
+    /// The window was reduced because data of ours was marked.
+    pub slowed: bool,
     /// The connection is closed.
     pub closed: Option<CloseReason>,
 }
@@ -126,6 +131,8 @@ pub struct Negotiated {
     pub sack: bool,
     /// Whether timestamps are in use.
     pub timestamps: bool,
+    /// Whether ECN is in use.
+    pub ecn: bool,
 }
 
 /// The sending half (RFC 9293 section 3.3.1). Travels.
@@ -245,6 +252,8 @@ pub struct Tcb {
     pub(crate) cc: Congestion,
     /// Travels.
     pub(crate) rec: Recovery,
+    /// Travels.
+    pub(crate) signals: Signals,
     /// Travels, as remaining times.
     pub(crate) timers: Timers,
     /// A sequence number whose acknowledgment is timed. Travels, the time as its age.
@@ -301,6 +310,7 @@ impl Tcb {
             rcv_scale: scale,
             sack: syn.options.sack_permitted,
             timestamps: syn.options.timestamps.is_some(),
+            ecn: config.ecn && Self::offers_ecn(syn),
         };
         let nxt = syn.seq + 1;
         let mss = u32::from(opts.snd_mss) - if opts.timestamps { 12 } else { 0 };
@@ -321,6 +331,7 @@ impl Tcb {
             rtt: Rtt::default(),
             cc: Congestion::new(config.congestion, mss, config.initial_window_segments),
             rec: Recovery::new(isn + 1),
+            signals: Signals::default(),
             timers: Timers::default(),
             timed: Some((isn + 1, now)),
             sent_at: now,

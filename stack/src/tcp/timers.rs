@@ -89,13 +89,16 @@ impl Tcb {
             return;
         }
         let mss = self.mss();
-        if self.rec.is_open() {
+        let is_reduced = self.rec.is_open() && self.is_reduced_for(self.snd.una);
+        if self.rec.is_open() && !is_reduced {
             self.remember_window(in_flight);
         } else if is_first {
-            // Two signs of loss are not taken back.
+            // Two signs of congestion are not taken back.
             self.rec.undo = None;
         }
-        self.cc.on_timeout(in_flight, mss, is_first);
+        // RFC 3168 section 6.1.2: the threshold has come down already for this window of data, where a mark was echoed.
+        self.cc.on_timeout(in_flight, mss, is_first && !is_reduced);
+        self.note_reduction();
         self.begin_slow_start(now);
         self.timed = None;
         self.arm_retransmit(now);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use baton_packetdrill::Interface;
 use baton_stack::addr::{Endpoint, IpAddr, Ipv4Addr, Ipv6Addr, MacAddr};
+use baton_stack::ecn::Ecn;
 use baton_stack::node::RxChecksum;
 use baton_stack::tcp::{Flags, Options, Segment, SeqNum};
 use baton_stack::wire::{self, Envelope};
@@ -243,6 +244,7 @@ impl Drive {
             flags,
             window,
             urgent: 0,
+            ecn: Ecn::NotEct,
             options,
             payload,
         };
@@ -250,7 +252,7 @@ impl Drive {
         let envelope = Envelope { src_mac: mac, dst_mac: mac, vlan: 0, src, dst };
         let mut frame = vec![0; 2_000];
         let len = segment.emit(&mut frame[envelope.len()..]);
-        let total = envelope.seal_tcp(&mut frame, len);
+        let total = envelope.seal_tcp(&mut frame, len, Ecn::NotEct);
         self.inject_bytes(&frame[14..total]);
     }
 

@@ -3,6 +3,7 @@
 use super::host::flow;
 use super::script::{PLAIN, run, run_with};
 use super::store::Store;
+use crate::ecn::Ecn;
 use crate::tcp::{Flags, Options, PushError, Segment, SeqNum, Tcb, TcpConfig};
 use crate::time::Instant;
 
@@ -45,6 +46,7 @@ fn nothing_is_queued_behind_fin() {
         flags,
         window: 1_000,
         urgent: 0,
+        ecn: Ecn::NotEct,
         options: Options::default(),
         payload: &[],
     };
@@ -56,7 +58,7 @@ fn nothing_is_queued_behind_fin() {
     tcb.close();
     let extent = store.extent(0, b"late");
     assert_eq!(tcb.push(extent), Err(PushError::Closed));
-    assert!(tcb.poll_transmit(now, &mut store, &mut buf) > 0);
+    assert!(tcb.poll_transmit(now, &mut store, &mut buf).len > 0);
     let _ = tcb.handle_segment(now, &segment(Flags::ACK, 1, 2), &mut store).unwrap();
     assert_eq!(tcb.push(extent), Err(PushError::Closed), "also when FIN is acknowledged");
 }

@@ -173,7 +173,8 @@ impl Host {
             self.step(now);
             let local = self.local(now);
             let wants = self.tcb().wants_transmit(local);
-            let len = self.tcb.as_mut().unwrap().poll_transmit(local, &mut self.store, &mut buf);
+            let written = self.tcb.as_mut().unwrap().poll_transmit(local, &mut self.store, &mut buf);
+            let len = written.len;
             self.check();
             assert_eq!(wants, len > 0, "wants_transmit() and poll_transmit() disagree");
             if len == 0 {

@@ -6,6 +6,7 @@ use super::host::{Host, Moves};
 use super::pair::text;
 use super::store::Store;
 use crate::drop::DropReason;
+use crate::ecn::Ecn;
 use crate::tcp::{
     EXTENTS_MAX, Flags, FrozenBytes, OUT_OF_ORDER_RANGES_MAX, Options, PushError, RUNS_MAX, Run, SACKED_RANGES_MAX,
     Segment, SeqNum, Tcb, TcpConfig, ThawError,
@@ -17,7 +18,18 @@ const NOW: Instant = Instant::ZERO;
 fn segment(flags: Flags, seq: u32, ack: u32, payload: &[u8]) -> Segment<'_> {
     let options = Options { mss: Some(1_000), sack_permitted: true, ..Options::default() };
     let (seq, ack) = (SeqNum(seq), SeqNum(ack));
-    Segment { src_port: 40_000, dst_port: 80, seq, ack, flags, window: u16::MAX, urgent: 0, options, payload }
+    Segment {
+        src_port: 40_000,
+        dst_port: 80,
+        seq,
+        ack,
+        flags,
+        window: u16::MAX,
+        urgent: 0,
+        options,
+        payload,
+        ecn: Ecn::NotEct,
+    }
 }
 
 fn established() -> Host {

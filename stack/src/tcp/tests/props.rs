@@ -9,10 +9,11 @@ use rand_core::RngCore;
 use super::host::{Host, Moves, flow};
 use super::pair::{below, rng, text};
 use super::store::Store;
+use crate::ecn::Ecn;
 use crate::tcp::{
     Algorithm, Flags, Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenRack, FrozenRecovery, FrozenTimers,
-    Negotiated, NewReno, Options, Phase, Probe, Prr, Rtt, Run, Segment, SeqNum, State, Tcb, TcpConfig, ThawError,
-    Timestamps, Undo,
+    Negotiated, NewReno, Options, Phase, Probe, Prr, Rtt, Run, Segment, SeqNum, Signals, State, Tcb, TcpConfig,
+    ThawError, Timestamps, Undo,
 };
 use crate::time::{Duration, Instant};
 
@@ -90,6 +91,7 @@ fn play(host: &mut Host, mut now: Instant, events: &[Event]) {
                     flags: Flags(*flags),
                     window: *window,
                     urgent: 0,
+                    ecn: Ecn::of(len.to_be_bytes()[1]),
                     options,
                     payload: &payload[..usize::from(*len)],
                 };
@@ -148,6 +150,7 @@ proptest! {
         reno in any::<bool>(),
         keepalive in any::<bool>(),
         handshake in any::<bool>(),
+        ecn in any::<bool>(),
         events in prop::collection::vec(event(), 1..120),
     ) {
         let (isn, irs, ts_offset, window) = numbers;
@@ -157,9 +160,10 @@ proptest! {
             dst_port: 80,
             seq: SeqNum(irs),
             ack: SeqNum(0),
-            flags: Flags::SYN,
+            flags: if ecn { Flags::SYN.with(Flags::ECE).with(Flags::CWR) } else { Flags::SYN },
             window,
             urgent: 0,
+            ecn: Ecn::NotEct,
             options: Options { mss, window_scale, sack_permitted, timestamps, ..Options::default() },
             payload: &[],
         };
@@ -200,6 +204,7 @@ proptest! {
             flags,
             window: 1_000,
             urgent: 0,
+            ecn: Ecn::NotEct,
             options: Options::default(),
             payload,
         };
@@ -336,6 +341,7 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
             rcv_scale: u8::try_from(below(rng, 15 + u32::from(is_odd))).unwrap(),
             sack: below(rng, 2) == 0,
             timestamps: below(rng, 2) == 0,
+            ecn: below(rng, 2) == 0,
         },
         iss: SeqNum(rng.next_u32()),
         snd_una,
@@ -374,6 +380,11 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
             force: below(rng, 2) == 0,
             prr: Prr { delivered: wild(rng, 100_000), out: wild(rng, 100_000), flight: wild(rng, 100_000) },
             undo,
+        },
+        signals: if below(rng, 2) == 0 {
+            Signals::default()
+        } else {
+            Signals { echo: below(rng, 2) == 0, cwr: below(rng, 2) == 0, point: perhaps(rng, within) }
         },
         timers: FrozenTimers {
             retransmit: perhaps(rng, age),

@@ -1,6 +1,7 @@
 //! Losses found by time, and the tail loss probe (RFC 8985).
 
 use super::script::{PLAIN, SACK, run_with};
+use crate::ecn::Ecn;
 use crate::tcp::{Algorithm, TcpConfig};
 
 /// Ten segments, and no more to say.
@@ -238,6 +239,7 @@ fn segment(options: crate::tcp::Options) -> crate::tcp::Segment<'static> {
         flags,
         window: u16::MAX,
         urgent: 0,
+        ecn: Ecn::NotEct,
         options,
         payload: &[],
     }

@@ -1,6 +1,7 @@
 //! What is lost, and how it is found and sent again: RFC 6298, 5681, 6582, 6675, 2018.
 
 use super::script::{PLAIN, SACK, STAMPS, ms, run, run_with};
+use crate::ecn::Ecn;
 use crate::tcp::{Algorithm, TcpConfig};
 
 /// Ten segments in flight: the initial window (RFC 6928), of twenty.
@@ -268,6 +269,7 @@ fn the_window_grows_also_when_acknowledgments_come_in_a_burst() {
         flags,
         window: u16::MAX,
         urgent: 0,
+        ecn: Ecn::NotEct,
         options: Options { mss: Some(1_000), ..Options::default() },
         payload: &[],
     };

@@ -20,6 +20,7 @@ use std::vec::Vec;
 use super::host::{Host, Moves};
 use super::pair::text;
 use crate::drop::DropReason;
+use crate::ecn::Ecn;
 use crate::tcp::{Flags, Options, Outcome, Segment, SeqNum, TcpConfig, Timestamps};
 use crate::time::{Duration, Instant};
 
@@ -182,6 +183,7 @@ impl Player {
             flags: flags(&line.flags),
             window: line.window.unwrap_or(u16::MAX),
             urgent: 0,
+            ecn: Ecn::NotEct,
             options: Options {
                 mss: line.mss,
                 window_scale: line.scale,
@@ -297,7 +299,7 @@ fn flags(letters: &str) -> Flags {
 }
 
 fn name(result: Result<Outcome, DropReason>) -> Vec<String> {
-    let Outcome { received, acked, peer_finished, established, closed } = match result {
+    let Outcome { received, acked, peer_finished, established, marked: _, slowed: _, closed } = match result {
         Ok(outcome) => outcome,
         Err(reason) => return std::vec![std::format!("{reason:?}")],
     };
