@@ -284,6 +284,7 @@ impl<S: Service> BackEnd<S> {
             _ => conn.app.serving.drive(&mut conn.tcb, &mut self.server, &self.settings.request),
         };
         let after = conn.app.serving.served;
+        let leaves_with = conn.app.serving.leaves_with().filter(|_| conn.app.donor.is_grant_aging(now));
         self.stats.requests += u64::from(after.requests - before.requests);
         self.stats.response_bytes += after.bytes - before.bytes;
         if step == Step::Reset {
@@ -291,7 +292,9 @@ impl<S: Service> BackEnd<S> {
         }
         self.engine.settle(key, now);
         match step {
-            Step::Wait | Step::Reset => {}
+            // The response takes longer than a grant is good for: the same one again, while there is time.
+            Step::Wait => leaves_with.into_iter().for_each(|ordinal| self.ask(now, key, ordinal)),
+            Step::Reset => {}
             Step::Ask { ordinal } => self.ask(now, key, ordinal),
             Step::Move(destination) => self.hand_off(now, key, destination),
         }

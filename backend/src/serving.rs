@@ -9,8 +9,8 @@
 //!                              move          -> wait until all is sent, then Step::Move
 //!                              reject        -> answer with an error
 //! ```
-//! A response is given to the send queue in pieces; the next head is read when the last piece is in the queue, so the
-//! question who serves it goes out while the response before it is still being sent.
+//! A response is given to the send queue in pieces. The next head is looked at as soon as it is whole, whatever is still to be
+//! queued of the response before it: the answer to the question who serves it is there before it is needed.
 
 use baton_http1::{Advance, BodyFraming, Cursor, Limits, Phase, RequestHead, Status};
 use baton_stack::addr::ConnId;
@@ -133,6 +133,15 @@ impl Serving {
         self.verdict.is_some_and(|(ordinal, _)| ordinal == self.cursor.ordinal())
     }
 
+    /// The request with which the connection will move, while the response before it is still being sent.
+    #[must_use]
+    pub fn leaves_with(&self) -> Option<u32> {
+        match self.verdict {
+            Some((ordinal, Verdict::Move(_))) if ordinal == self.cursor.ordinal() => Some(ordinal),
+            Some(_) | None => None,
+        }
+    }
+
     /// Whether it has nothing to do and nothing to say: the client may keep it so for ever.
     #[must_use]
     pub fn is_idle(&self, tcb: &Tcb) -> bool {
@@ -159,7 +168,7 @@ impl Serving {
             match self.end_exchange(tcb) {
                 Progress::Done => return Step::Wait,
                 Progress::More => {}
-                Progress::Blocked => return Step::Wait,
+                Progress::Blocked => return self.look_ahead(tcb, limits),
             }
             match self.advance(tcb, server, limits) {
                 Ok(Some(step)) => return step,
@@ -216,6 +225,22 @@ impl Serving {
             return Progress::Done;
         }
         Progress::More
+    }
+
+    /// While a response goes out: whether the request after it is one to ask about. What cannot be read is refused in its turn.
+    fn look_ahead(&mut self, tcb: &Tcb, limits: &RequestLimits) -> Step {
+        if self.is_decided() || !self.exchange.as_ref().is_some_and(Exchange::keep_alive) {
+            return Step::Wait;
+        }
+        let mut cursor = self.cursor;
+        match cursor.advance(tcb.unread(), &limits.head) {
+            Ok(Advance::Head(_)) => Step::Ask { ordinal: cursor.ordinal() },
+            Ok(Advance::Incomplete) => {
+                self.cursor = cursor;
+                Step::Wait
+            }
+            Ok(Advance::Body { .. } | Advance::End | Advance::Closed) | Err(_) => Step::Wait,
+        }
     }
 
     /// One event of the stream of requests. `None`: go on.

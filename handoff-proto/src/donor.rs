@@ -243,6 +243,12 @@ impl Donor {
         }
     }
 
+    /// Whether the grant in hand has spent half its time: who cannot use it yet asks again, and gets the same one fresh.
+    #[must_use]
+    pub fn is_grant_aging(&self, now: Instant) -> bool {
+        matches!(&self.state, State::Granted(granted) if granted.until.since(now) < GRANT_VALID / 2)
+    }
+
     /// The recipient of the attempt under way, with its epoch and generation.
     #[must_use]
     pub const fn frozen_towards(&self) -> Option<(Epoch, NodeId, Generation)> {

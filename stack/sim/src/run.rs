@@ -7,6 +7,8 @@
 //! ```
 
 #[cfg(test)]
+mod pipeline;
+#[cfg(test)]
 mod tests;
 
 use crate::check::{Checks, Roles, Rules, Tally, Violation};
@@ -176,6 +178,7 @@ impl Stage {
         world.observer_mut().trunk = trunk[0];
 
         let mut roles = Roles::at(plan.vip);
+        roles.front_end_addresses.extend(plan.front_end.addresses());
         let (mut members, mut cables) = (Vec::new(), Vec::new());
         for (index, member) in cluster.into_iter().enumerate() {
             let settings = scenario.nodes.get(index).copied().unwrap_or_default();

@@ -9,6 +9,7 @@
 use super::wire::Segment;
 use super::{Found, Rules};
 use crate::world::DeviceId;
+use baton_stack::time::{Duration, Instant};
 
 /// What the client's SYN offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +50,8 @@ pub(super) struct FlowWatch {
     client_fin: Option<u32>,
     client_reset: bool,
     front_end_error: bool,
+    /// Who sent the last new byte, and when.
+    last_byte: Option<(DeviceId, Instant)>,
 }
 
 /// The greatest window shift (RFC 7323 section 2.3).
@@ -84,6 +87,7 @@ impl FlowWatch {
             client_fin: None,
             client_reset: false,
             front_end_error: false,
+            last_byte: None,
         }
     }
 
@@ -138,6 +142,18 @@ impl FlowWatch {
             let edge = ack.wrapping_add(u32::from(segment.window) << self.client_shift);
             self.client_edge = later(self.client_edge, edge);
         }
+    }
+
+    /// Takes note of when new bytes are sent, before they are checked. Gives how long the connection was silent because another
+    /// node has gone on with it: zero if none has.
+    pub(super) fn note_byte(&mut self, at: Instant, from: DeviceId, segment: &Segment<'_>) -> Option<Duration> {
+        let start = usize::try_from(segment.seq.wrapping_sub(self.iss).wrapping_sub(1)).ok()?;
+        if segment.payload.is_empty() || start < self.sent.len() {
+            return None;
+        }
+        let before = self.last_byte.replace((from, at));
+        let (_, before) = before.filter(|(speaker, _)| *speaker != from).unwrap_or((from, at));
+        Some(at.since(before))
     }
 
     /// Checks a segment without SYN and RST that the server's side sends.

@@ -28,7 +28,7 @@ use crate::frame::SimFrame;
 use crate::world::DeviceId;
 use baton_stack::addr::{Endpoint, IpAddr};
 use baton_stack::node::Frame;
-use baton_stack::time::Instant;
+use baton_stack::time::{Duration, Instant};
 use causality::Causality;
 use flow::{FlowWatch, Offer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +46,8 @@ pub struct Roles {
     pub nodes: BTreeSet<DeviceId>,
     /// Which of them may not send responses.
     pub front_ends: BTreeSet<DeviceId>,
+    /// The addresses of those.
+    pub front_end_addresses: BTreeSet<IpAddr>,
     /// The client hosts.
     pub clients: BTreeSet<DeviceId>,
     /// Hosts that talk nonsense: what is answered to them is not judged, but for its form.
@@ -60,6 +62,7 @@ impl Roles {
             vip,
             nodes: BTreeSet::new(),
             front_ends: BTreeSet::new(),
+            front_end_addresses: BTreeSet::new(),
             clients: BTreeSet::new(),
             strangers: BTreeSet::new(),
         }
@@ -106,6 +109,14 @@ pub struct Tally {
     pub bytes: u64,
     /// RST segments sent to clients.
     pub resets: u64,
+    /// The longest silence between the last byte that an owner sent and the first from the next one.
+    pub gap_max: Duration,
+    /// When a client was last sent something new.
+    pub last_byte_at: Instant,
+    /// Datagrams from node to node.
+    pub datagrams: u64,
+    /// The bytes of those from back-end to back-end, without the front-end's, frame headers included.
+    pub handed_bytes: u64,
 }
 
 /// All checkers.
@@ -178,7 +189,15 @@ impl Checks {
             {
                 self.add(at, "checksum", format!("device {} sends {how}", from.0));
             }
-            Seen::Tcp(_) | Seen::Broken { .. } | Seen::Other => {}
+            Seen::Udp { to } if is_node => self.node_sends(from, to, frame.len()),
+            Seen::Tcp(_) | Seen::Udp { .. } | Seen::Broken { .. } | Seen::Other => {}
+        }
+    }
+
+    fn node_sends(&mut self, from: DeviceId, to: IpAddr, len: usize) {
+        self.tally.datagrams += 1;
+        if !self.roles.front_ends.contains(&from) && !self.roles.front_end_addresses.contains(&to) {
+            self.tally.handed_bytes += u64::try_from(len).unwrap_or(0);
         }
     }
 
@@ -267,6 +286,10 @@ impl Checks {
             }
         }
         flow.speaker = (from, tag);
+        if let Some(silence) = flow.note_byte(at, from, segment) {
+            tally.last_byte_at = tally.last_byte_at.max(at);
+            tally.gap_max = tally.gap_max.max(silence);
+        }
         flow.server_sends(segment, roles.front_ends.contains(&from), *rules, &mut found);
     }
 }

@@ -33,6 +33,11 @@ pub(crate) enum Seen<'a> {
         /// Where it comes from, if that can be believed.
         from: Option<IpAddr>,
     },
+    /// A UDP datagram, not looked into.
+    Udp {
+        /// To whom.
+        to: IpAddr,
+    },
     /// Something else.
     Other,
 }
@@ -58,6 +63,7 @@ fn ipv4(packet: &[u8]) -> Seen<'_> {
     }
     match ip.next_header() {
         IpProtocol::Tcp => tcp(ip.payload(), IpAddr::V4(ip.src_addr()), IpAddr::V4(ip.dst_addr())),
+        IpProtocol::Udp => Seen::Udp { to: IpAddr::V4(ip.dst_addr()) },
         _ => Seen::Other,
     }
 }
@@ -70,6 +76,7 @@ fn ipv6(packet: &[u8]) -> Seen<'_> {
     let (source, target) = (ip.src_addr(), ip.dst_addr());
     match ip.next_header() {
         IpProtocol::Tcp => tcp(ip.payload(), IpAddr::V6(source), IpAddr::V6(target)),
+        IpProtocol::Udp => Seen::Udp { to: IpAddr::V6(target) },
         IpProtocol::Icmpv6 => {
             let message = Icmpv6Packet::new_checked(ip.payload());
             if message.is_ok_and(|message| message.verify_checksum(&source, &target)) {
