@@ -13,9 +13,9 @@ use handoff_proto::message::{Grant, Lease, Message, Over};
 use handoff_proto::names::NodeId;
 use handoff_proto::session::{PeerIndex, SessionEvent};
 
-use crate::node::{BackEnd, Owned};
+use crate::node::BackEnd;
 use crate::serve::Service;
-use crate::serving::{Destination, Verdict};
+use crate::serving::{Destination, Serving, Verdict};
 
 impl<S: Service> BackEnd<S> {
     /// Takes a datagram from another node.
@@ -82,6 +82,7 @@ impl<S: Service> BackEnd<S> {
                 Ok(())
             }
             Message::Prefetch(_) => Ok(()),
+            Message::MoveWish(wish) => self.handle_move_wish(from, wish),
             // Nobody fetches what travels in the image.
             Message::Fetch(_)
             | Message::Tail(_)
@@ -192,8 +193,13 @@ impl<S: Service> BackEnd<S> {
             DonorEvent::Nothing => {}
             DonorEvent::Stay { n, strip } => self.decide(c, n, Some(Verdict::Serve { strip })),
             DonorEvent::Granted(Grant { e2, to, g, n, strip, .. }) => {
-                self.decide(c, n, Some(Verdict::Move(Destination { e2, to, g, strip })));
+                let destination = Destination { e2, to, g, strip };
+                match strip {
+                    Some(_) => self.decide(c, n, Some(Verdict::Move(destination))),
+                    None => self.change_serving(c, |serving| serving.grant(destination)),
+                }
             }
+            DonorEvent::MoveRejected { .. } => self.change_serving(c, Serving::drop_wish),
             // Nobody here produces responses for others.
             DonorEvent::Forward { n, .. } => {
                 self.decide(c, n, Some(Verdict::Reject { status: Status::BAD_GATEWAY, retry_after_s: 0 }));
@@ -214,13 +220,16 @@ impl<S: Service> BackEnd<S> {
 
     /// Notes who serves a request, or that it must be asked again.
     fn decide(&mut self, c: ConnId, n: u32, verdict: Option<Verdict>) {
+        self.change_serving(c, |serving| match verdict {
+            Some(verdict) => serving.decide(n, verdict),
+            None => serving.undecide(),
+        });
+    }
+
+    fn change_serving(&mut self, c: ConnId, change: impl FnOnce(&mut Serving)) {
         let Some(&key) = self.owned.get(&c) else { return };
         if let Some(conn) = self.engine.get_mut(key) {
-            let Owned { serving, .. } = &mut conn.app;
-            match verdict {
-                Some(verdict) => serving.decide(n, verdict),
-                None => serving.undecide(),
-            }
+            change(&mut conn.app.serving);
         }
         self.wake(key);
     }

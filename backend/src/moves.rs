@@ -24,6 +24,8 @@ pub(crate) struct Frozen {
     pub(crate) link: usize,
     pub(crate) donor: Donor,
     pub(crate) flow: Flow,
+    /// When the connection came here.
+    pub(crate) since: Instant,
 }
 
 impl<S: Service> BackEnd<S> {
@@ -54,7 +56,7 @@ impl<S: Service> BackEnd<S> {
 
     fn freeze(&mut self, now: Instant, conn: Conn<Owned>, to: Destination, standing: Standing) {
         let Conn { tcb, app, port, envelope, .. } = conn;
-        let Owned { link, serving, mut donor, .. } = app;
+        let Owned { link, serving, mut donor, since, .. } = app;
         let (flow, c) = (tcb.flow(), serving.conn);
         let tcb = match tcb.freeze(now, &mut self.server.store) {
             Ok(frozen) => frozen,
@@ -62,12 +64,13 @@ impl<S: Service> BackEnd<S> {
                 // Its bytes cannot be had any more, here or anywhere: nothing but a reset is honest.
                 tcb.abort();
                 self.stats.freeze_failed += 1;
-                let app = Owned { link, serving, donor, is_awake: false, is_waiting: false };
+                let app = Owned { link, serving, donor, since, is_awake: false, is_waiting: false };
                 self.put_back(now, *tcb, app, port, envelope);
                 return;
             }
         };
-        let plan = Plan::of(Planned { n: serving.cursor().ordinal(), strip: to.strip });
+        let planned = |strip| Plan::of(Planned { n: serving.cursor().ordinal(), strip });
+        let plan = to.strip.map_or_else(Plan::default, planned);
         let image = Image {
             c,
             base: serving.epoch,
@@ -90,7 +93,7 @@ impl<S: Service> BackEnd<S> {
         self.owned.remove(&c);
         let _ = self.flows.insert(flow, Place::Leaving(c));
         self.donors_due.set(c, donor.poll_at());
-        self.frozen.insert(c, Frozen { link, donor, flow });
+        self.frozen.insert(c, Frozen { link, donor, flow, since });
         if let Err((_, image)) = sent {
             self.take_back(now, c, &image, to.e2, None);
         }
@@ -112,10 +115,9 @@ impl<S: Service> BackEnd<S> {
             self.stats.lost += 1;
             return;
         };
-        let epoch = image.base;
-        let mut donor = Donor::new(c, epoch);
+        let mut donor = Donor::new(c, image.base);
         donor.has_tried(e2);
-        if self.thaw(now, frozen.link, image, epoch, donor, false).is_err() {
+        if self.thaw(now, frozen.link, image, (donor, frozen.since), false).is_err() {
             self.stats.lost += 1;
         }
     }
@@ -172,18 +174,17 @@ impl<S: Service> BackEnd<S> {
         }
         let mut donor = Donor::new(c, e2);
         donor.has_tried(image.tried);
-        self.thaw(now, link, image, e2, donor, true)?;
+        self.thaw(now, link, image, (donor, now), true)?;
         Ok(flow)
     }
 
-    /// Brings a connection to life under `epoch`.
+    /// Brings a connection to life under its donor's epoch. With the donor comes the time since when the connection is here.
     fn thaw(
         &mut self,
         now: Instant,
         link: usize,
         image: Image,
-        epoch: Epoch,
-        donor: Donor,
+        (donor, since): (Donor, Instant),
         has_plan: bool,
     ) -> Result<(), RefuseReason> {
         let Image { c, tcb, cursor, plan, served, next_hop, .. } = image;
@@ -194,13 +195,13 @@ impl<S: Service> BackEnd<S> {
             ThawError::NoRoom(_) => RefuseReason::Limit,
         })?;
         tcb.note_move();
-        let mut serving = Serving::new(c, epoch, cursor, served);
+        let mut serving = Serving::new(c, donor.epoch(), cursor, served);
         if has_plan {
             for Planned { n, strip } in plan.iter() {
                 serving.decide(n, Verdict::Serve { strip });
             }
         }
-        let app = Owned { link, serving, donor, is_awake: false, is_waiting: false };
+        let app = Owned { link, serving, donor, since, is_awake: false, is_waiting: false };
         if self.put_back(now, tcb, app, port, envelope) { Ok(()) } else { Err(RefuseReason::Limit) }
     }
 

@@ -80,6 +80,8 @@ pub(crate) struct Owned {
     pub(crate) link: usize,
     pub(crate) serving: Serving,
     pub(crate) donor: Donor,
+    /// When it came here.
+    pub(crate) since: Instant,
     pub(crate) is_awake: bool,
     /// Whether it waits for the next node list.
     pub(crate) is_waiting: bool,
@@ -296,6 +298,7 @@ impl<S: Service> BackEnd<S> {
             Step::Wait => leaves_with.into_iter().for_each(|ordinal| self.ask(now, key, ordinal)),
             Step::Reset => {}
             Step::Ask { ordinal } => self.ask(now, key, ordinal),
+            Step::AskMove { ordinal, to } => self.ask_move(now, key, ordinal, to),
             Step::Move(destination) => self.hand_off(now, key, destination),
         }
         self.end_if_over(now, key);
@@ -537,6 +540,8 @@ impl<S: Service> Node for BackEnd<S> {
     fn handle_command(&mut self, now: Instant, command: Command) -> Reply {
         match command {
             Command::Stats => Reply::Stats(Box::new(self.snapshot(now))),
+            Command::Connections(page) => Reply::Connections(self.list(now, page)),
+            Command::Move { c, to } => Reply::Move(self.wish(now, c, &to)),
         }
     }
 

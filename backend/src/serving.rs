@@ -60,8 +60,18 @@ pub struct Destination {
     pub to: NodeId,
     /// Its generation.
     pub g: Generation,
-    /// Bytes of the path that the recipient's service is not to see.
-    pub strip: u16,
+    /// The recipient serves the request that the unread bytes begin with, and its service is not to see so many bytes of the path.
+    /// `None`: the recipient asks who serves it.
+    pub strip: Option<u16>,
+}
+
+/// That somebody wants the connection elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wish {
+    /// Nobody has been asked yet, or no answer has come.
+    Wanted(NodeId),
+    /// It may go there.
+    Granted(Destination),
 }
 
 /// What the node has to do for a connection after it was driven.
@@ -74,6 +84,13 @@ pub enum Step {
     Ask {
         /// Its ordinal.
         ordinal: u32,
+    },
+    /// Ask the front-end whether the connection may go where somebody wants it.
+    AskMove {
+        /// The ordinal of the request that comes next.
+        ordinal: u32,
+        /// The node that is wanted.
+        to: NodeId,
     },
     /// All is sent: freeze and hand over.
     Move(Destination),
@@ -93,6 +110,7 @@ pub struct Serving {
     cursor: Cursor,
     /// What was decided, and for which ordinal.
     verdict: Option<(u32, Verdict)>,
+    wish: Option<Wish>,
     exchange: Option<Exchange>,
 }
 
@@ -100,7 +118,7 @@ impl Serving {
     /// A connection that has just come here.
     #[must_use]
     pub const fn new(conn: ConnId, epoch: Epoch, cursor: Cursor, served: Served) -> Self {
-        Self { conn, epoch, served, cursor, verdict: None, exchange: None }
+        Self { conn, epoch, served, cursor, verdict: None, wish: None, exchange: None }
     }
 
     /// Where the parser stands; what goes into an image.
@@ -119,12 +137,46 @@ impl Serving {
     pub fn decide(&mut self, ordinal: u32, verdict: Verdict) {
         if ordinal == self.cursor.ordinal() {
             self.verdict = Some((ordinal, verdict));
+            if matches!(verdict, Verdict::Move(_)) {
+                // It moves anyway, and there is one grant at a time.
+                self.wish = None;
+            }
         }
     }
 
-    /// Forgets what was decided: the grant has run out, or the recipient refused.
+    /// Forgets what was decided and wished: the grant has run out, nobody answered, or the recipient refused.
     pub fn undecide(&mut self) {
         self.verdict = None;
+        self.wish = None;
+    }
+
+    /// The connection stays where it is.
+    pub fn drop_wish(&mut self) {
+        self.wish = None;
+    }
+
+    /// Somebody wants the connection at `to`: it goes when the response that is being sent has been sent.
+    pub fn want(&mut self, to: NodeId) {
+        self.wish = Some(Wish::Wanted(to));
+    }
+
+    /// The connection may go where somebody wants it.
+    pub fn grant(&mut self, destination: Destination) {
+        self.wish = Some(Wish::Granted(destination));
+    }
+
+    /// Where somebody wants the connection.
+    #[must_use]
+    pub fn wanted_at(&self) -> Option<NodeId> {
+        self.wish.map(|wish| match wish {
+            Wish::Wanted(to) | Wish::Granted(Destination { to, .. }) => to,
+        })
+    }
+
+    /// Whether no request will be read any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.cursor.phase() == Phase::Closed
     }
 
     /// Whether a decision for the current request is known.
@@ -169,6 +221,9 @@ impl Serving {
                 Progress::Done => return Step::Wait,
                 Progress::More => {}
                 Progress::Blocked => return self.look_ahead(tcb, limits),
+            }
+            if let Some(step) = self.follow_wish(tcb) {
+                return step;
             }
             match self.advance(tcb, server, limits) {
                 Ok(Some(step)) => return step,
@@ -229,7 +284,8 @@ impl Serving {
 
     /// While a response goes out: whether the request after it is one to ask about. What cannot be read is refused in its turn.
     fn look_ahead(&mut self, tcb: &Tcb, limits: &RequestLimits) -> Step {
-        if self.is_decided() || !self.exchange.as_ref().is_some_and(Exchange::keep_alive) {
+        // Before that request the connection goes where it is wanted.
+        if self.is_decided() || self.wish.is_some() || !self.exchange.as_ref().is_some_and(Exchange::keep_alive) {
             return Step::Wait;
         }
         let mut cursor = self.cursor;
@@ -241,6 +297,19 @@ impl Serving {
             }
             Ok(Advance::Body { .. } | Advance::End | Advance::Closed) | Err(_) => Step::Wait,
         }
+    }
+
+    /// Between two requests a wish comes before whatever was decided for the next.
+    fn follow_wish(&self, tcb: &Tcb) -> Option<Step> {
+        let wish =
+            self.wish.filter(|_| self.exchange.is_none() && matches!(self.cursor.phase(), Phase::AtHead { .. }))?;
+        if tcb.unsent() > 0 {
+            return Some(Step::Wait);
+        }
+        Some(match wish {
+            Wish::Wanted(to) => Step::AskMove { ordinal: self.cursor.ordinal(), to },
+            Wish::Granted(destination) => Step::Move(destination),
+        })
     }
 
     /// One event of the stream of requests. `None`: go on.

@@ -1,18 +1,29 @@
 //! A back-end's numbers, and what people may ask of it.
 
+use baton_stack::addr::ConnId;
 use baton_stack::drop::DropCounters;
 use baton_stack::tcp::CloseReason;
 use baton_stack::time::Instant;
+use handoff_proto::admin::{Connections, Page, WishRefused, WishTaken};
 use handoff_proto::message::RefuseReason;
 
 use crate::link::Link;
 use crate::node::BackEnd;
 
 /// What may be asked of a running back-end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// Its numbers.
     Stats,
+    /// Some of its connections.
+    Connections(Page),
+    /// To move a connection now.
+    Move {
+        /// The connection.
+        c: ConnId,
+        /// The name of the back-end that is to have it.
+        to: String,
+    },
 }
 
 /// What it answers.
@@ -20,6 +31,10 @@ pub enum Command {
 pub enum Reply {
     /// Its numbers.
     Stats(Box<Snapshot>),
+    /// Some of its connections.
+    Connections(Connections),
+    /// Whether the wish was taken.
+    Move(Result<WishTaken, WishRefused>),
 }
 
 /// The numbers of a moment.

@@ -170,6 +170,11 @@ class Lab:
             raise Failed(f"{node} answers {status} for its metrics: {body.strip()}")
         return body
 
+    def admin_address(self, node):
+        """Where a node's admin listener is, inside its namespace: HOST:PORT."""
+        self.need_node(node)
+        return (self.folder / node / "admin").read_text()
+
     def status(self):
         """The lab and its nodes, as data."""
         settings = self.settings
@@ -241,7 +246,7 @@ class Lab:
             return False
 
     def _ask_admin(self, node, path):
-        host, _, port = (self.folder / node / "admin").read_text().rpartition(":")
+        host, _, port = self.admin_address(node).rpartition(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=3)
         try:
             connection.sock = socket_in(net.namespace(self.name, node))

@@ -86,6 +86,7 @@ impl FrontEnd {
             state,
             first: None,
             place: Place::Leaving,
+            since: now,
             port,
             client_mac: mac,
             last_ack: first,

@@ -117,6 +117,7 @@ impl FrontEnd {
             // A front-end's donor never asks: its grants come from its own arbiter.
             DonorEvent::Stay { .. }
             | DonorEvent::Granted(_)
+            | DonorEvent::MoveRejected { .. }
             | DonorEvent::Forward { .. }
             | DonorEvent::Reject { .. }
             | DonorEvent::Unanswered { .. }

@@ -22,6 +22,7 @@ mod routes;
 pub mod settings;
 pub mod stats;
 mod store;
+mod wishes;
 
 pub use node::FrontEnd;
 pub use settings::Settings;

@@ -67,6 +67,7 @@ impl FrontEnd {
         }
         let c = match message {
             Message::Ask(m) => m.c,
+            Message::MoveAsk(m) => m.c,
             Message::Installed(m) => m.c,
             Message::Abort(m) => m.c,
             Message::Revoked(m) => m.c,
@@ -82,6 +83,10 @@ impl FrontEnd {
         let (arbiter, board, state) = (&mut self.arbiter, &self.board, &mut route.state);
         let decision = match message {
             Message::Ask(ask) => self.handle_ask(now, key, from, ask)?,
+            Message::MoveAsk(ask) => {
+                self.stats.asks += 1;
+                arbiter.handle_move_ask(now, state, from, ask, board, &mut out)?
+            }
             Message::Installed(installed) => {
                 let decision = arbiter.handle_installed(state, from, installed, board, &mut out)?;
                 if self.frozen.contains_key(&c) {

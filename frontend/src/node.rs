@@ -483,9 +483,11 @@ impl Node for FrontEnd {
         .fold(self.engine.poll_at(Instant::ZERO), earliest)
     }
 
-    fn handle_command(&mut self, _now: Instant, command: Command) -> Reply {
+    fn handle_command(&mut self, now: Instant, command: Command) -> Reply {
         match command {
             Command::Stats => Reply::Stats(Box::new(self.snapshot())),
+            Command::Connections(page) => Reply::Connections(self.list(now, page)),
+            Command::Move { c, to } => Reply::Move(self.wish(c, &to)),
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Route {
     /// The epoch of the handoff that took it away from the front-end, once that is known.
     pub(crate) first: Option<Epoch>,
     pub(crate) place: Place,
+    /// When it was accepted.
+    pub(crate) since: Instant,
     /// Where the client's packets come from, and answers go to.
     pub(crate) port: PortId,
     pub(crate) client_mac: MacAddr,
@@ -110,6 +112,16 @@ impl Routes {
 
     pub(crate) fn get_mut(&mut self, key: RouteKey) -> Option<&mut Route> {
         self.routes.get_mut(key.0)
+    }
+
+    /// How many places the table has, taken or free.
+    pub(crate) fn places(&self) -> usize {
+        self.routes.capacity()
+    }
+
+    /// The route at a place, counted from 0.
+    pub(crate) fn at_place(&self, place: usize) -> Option<&Route> {
+        self.routes.get(place)
     }
 
     /// Every route's key, at this moment.

@@ -1,7 +1,9 @@
 //! A front-end's numbers, and what people may ask of it.
 
+use baton_stack::addr::ConnId;
 use baton_stack::drop::DropCounters;
 use baton_stack::tcp::CloseReason;
+use handoff_proto::admin::{Connections, Page, WishRefused, WishTaken};
 use handoff_proto::arbiter::{Choice, ResetCause};
 use handoff_proto::message::{Ended, RefuseReason};
 use handoff_proto::names::NodeId;
@@ -9,10 +11,19 @@ use handoff_proto::names::NodeId;
 use crate::node::FrontEnd;
 
 /// What may be asked of a running front-end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// Its numbers.
     Stats,
+    /// Some of its connections.
+    Connections(Page),
+    /// To have a connection's owner move it now.
+    Move {
+        /// The connection.
+        c: ConnId,
+        /// The name of the back-end that is to have it.
+        to: String,
+    },
 }
 
 /// What it answers.
@@ -20,6 +31,10 @@ pub enum Command {
 pub enum Reply {
     /// Its numbers.
     Stats(Box<Snapshot>),
+    /// Some of its connections.
+    Connections(Connections),
+    /// Whether the wish was passed on.
+    Move(Result<WishTaken, WishRefused>),
 }
 
 /// The numbers of a moment.

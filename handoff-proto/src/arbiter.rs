@@ -20,8 +20,8 @@ use baton_stack::time::{Duration, Instant};
 
 use crate::due::DueList;
 use crate::message::{
-    Abort, Ask, AttemptGone, Closed, ClosedAck, Done, Forward, Grant, Installed, Message, Outbox, Over, Refused,
-    Reject, RequestKey, Revoke, Revoked, Routed, Settle, SettleClaim, Settled, Stay, Thaw,
+    Abort, Ask, AttemptGone, Closed, ClosedAck, Done, Forward, Grant, Installed, Message, MoveAsk, MoveReject, Outbox,
+    Over, Refused, Reject, RequestKey, Revoke, Revoked, Routed, Settle, SettleClaim, Settled, Stay, Thaw,
 };
 use crate::names::{Epoch, Generation, NodeId};
 use crate::retry::Retry;
@@ -62,6 +62,13 @@ enum Stage {
     Revoking(Retry),
     /// The recipient is dead: the owner is asked what it did.
     Settling(Retry),
+}
+
+/// What is common to an owner's questions.
+struct Question {
+    e: Epoch,
+    tried: Epoch,
+    n: u32,
 }
 
 /// What the front-end does with the connection's packets after a call.
@@ -180,6 +187,12 @@ impl RouteState {
         self.pending.as_ref().map(|pending| &pending.grant)
     }
 
+    /// Whether the front-end is finding out what became of an attempt: it grants nothing meanwhile.
+    #[must_use]
+    pub fn is_settling(&self) -> bool {
+        self.poll_at().is_some()
+    }
+
     /// When [`Arbiter::handle_timeout`] has something to do for this connection.
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
@@ -246,7 +259,7 @@ impl Arbiter {
         }
         self.with_timer(c, route, |route| {
             route.burn(tried);
-            if route.pending.is_some() { None } else { route.grant(c, to, n, strip, nodes) }
+            if route.pending.is_some() { None } else { route.grant(c, to, n, Some(strip), nodes) }
         })
     }
 
@@ -266,34 +279,37 @@ impl Arbiter {
         choose: impl FnOnce(&RequestKey<'_>) -> Choice,
         out: &mut impl Outbox,
     ) -> Result<Decision, DropReason> {
-        self.with_timer(ask.c, route, |route| {
-            let g = nodes.generation(from);
-            let decision = if route.take_over(from, ask.e, g) {
-                Decision::Route { to: from, epoch: ask.e }
-            } else {
-                Decision::Keep
-            };
-            if !route.is_owner(from, nodes) || ask.e != route.epoch {
-                return Err(DropReason::MessageStale);
+        let Ask { c, e, tried, n, key } = *ask;
+        self.with_timer(c, route, |route| {
+            let (decision, is_open) = route.hear(now, from, Question { e, tried, n }, nodes, out)?;
+            if is_open {
+                route.answer(from, ask, choose(&key), nodes, out);
             }
-            route.burn(ask.tried);
-            if let Some(pending) = &mut route.pending {
-                let grant = pending.grant;
-                if ask.n < grant.n || matches!(pending.stage, Stage::Settling(_)) {
-                    return Ok(decision);
-                }
-                if nodes.generation(grant.to) != grant.g {
-                    pending.settle(now, from, out);
-                    return Ok(decision);
-                }
-                if ask.n == grant.n {
-                    out.send(from, &grant.into());
-                    return Ok(decision);
-                }
-                // It asks about a later request: whatever it did with the answer to the earlier one, it owns still.
-                route.burn(grant.e2);
+            Ok(decision)
+        })
+    }
+
+    /// An owner asks for a grant to a node that somebody has named.
+    ///
+    /// # Errors
+    /// The message changes nothing: not from the owner, or of another epoch.
+    pub fn handle_move_ask(
+        &mut self,
+        now: Instant,
+        route: &mut RouteState,
+        from: NodeId,
+        ask: &MoveAsk,
+        nodes: &impl Nodes,
+        out: &mut impl Outbox,
+    ) -> Result<Decision, DropReason> {
+        let MoveAsk { c, e, tried, n, to } = *ask;
+        self.with_timer(c, route, |route| {
+            let (decision, is_open) = route.hear(now, from, Question { e, tried, n }, nodes, out)?;
+            if is_open {
+                let rejected: Message<'_> = MoveReject { c, e, n, to }.into();
+                let answer = route.grant(c, to, n, None, nodes).map_or(rejected, Into::into);
+                out.send(from, &answer);
             }
-            route.answer(from, ask, choose(&ask.key), nodes, out);
             Ok(decision)
         })
     }
@@ -534,7 +550,7 @@ impl Arbiter {
 /// No answer is due to this kind of message.
 pub fn answer_unknown(from: NodeId, message: &Message<'_>, out: &mut impl Outbox) -> Result<(), DropReason> {
     match message {
-        Message::Ask(Ask { c, .. }) | Message::Installed(Installed { c, .. }) => {
+        Message::Ask(Ask { c, .. }) | Message::MoveAsk(MoveAsk { c, .. }) | Message::Installed(Installed { c, .. }) => {
             out.send(from, &Over { c: *c }.into());
         }
         Message::Abort(Abort { c, e2, .. }) => out.send(from, &AttemptGone { c: *c, e2: *e2 }.into()),
@@ -546,8 +562,47 @@ pub fn answer_unknown(from: NodeId, message: &Message<'_>, out: &mut impl Outbox
 }
 
 impl RouteState {
+    /// What an owner's question says of itself, before it is answered. True if an answer is due; else it was given already, or
+    /// comes when an attempt is settled.
+    fn hear(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        question: Question,
+        nodes: &impl Nodes,
+        out: &mut impl Outbox,
+    ) -> Result<(Decision, bool), DropReason> {
+        let Question { e, tried, n } = question;
+        let decision = if self.take_over(from, e, nodes.generation(from)) {
+            Decision::Route { to: from, epoch: e }
+        } else {
+            Decision::Keep
+        };
+        if !self.is_owner(from, nodes) || e != self.epoch {
+            return Err(DropReason::MessageStale);
+        }
+        self.burn(tried);
+        if let Some(pending) = &mut self.pending {
+            let grant = pending.grant;
+            if n < grant.n || matches!(pending.stage, Stage::Settling(_)) {
+                return Ok((decision, false));
+            }
+            if nodes.generation(grant.to) != grant.g {
+                pending.settle(now, from, out);
+                return Ok((decision, false));
+            }
+            if n == grant.n {
+                out.send(from, &grant.into());
+                return Ok((decision, false));
+            }
+            // It asks about a later request: whatever it did with the answer to the earlier one, it owns still.
+            self.burn(grant.e2);
+        }
+        Ok((decision, true))
+    }
+
     /// A new epoch for `to`, above all that were given (R1).
-    fn grant(&mut self, c: ConnId, to: NodeId, n: u32, strip: u16, nodes: &impl Nodes) -> Option<Grant> {
+    fn grant(&mut self, c: ConnId, to: NodeId, n: u32, strip: Option<u16>, nodes: &impl Nodes) -> Option<Grant> {
         let g = nodes.generation(to);
         if g == Generation::NONE || to == self.owner {
             return None;
@@ -564,7 +619,7 @@ impl RouteState {
         let unavailable: Message<'_> = Reject { c, e, n, status: 503, retry_after_s: 1, strip: 0 }.into();
         let answer = match choice {
             Choice::Serve { node, strip } if node == from => Stay { c, e, n, strip }.into(),
-            Choice::Serve { node, strip } => self.grant(c, node, n, strip, nodes).map_or(unavailable, Into::into),
+            Choice::Serve { node, strip } => self.grant(c, node, n, Some(strip), nodes).map_or(unavailable, Into::into),
             Choice::Forward { node, strip } => Forward { c, e, n, node, strip }.into(),
             Choice::Reject { status, retry_after_s } => Reject { c, e, n, status, retry_after_s, strip: 0 }.into(),
         };

@@ -8,6 +8,9 @@
 //!    |   STAY, FORWARD, REJECT          v v                  |
 //!    +------------------------------ tried = e2 <------------+ REFUSED, THAW
 //! ```
+//! What is asked is who serves a request (ASK), or whether the connection may go to a node that somebody has named (MOVE-ASK). Either way there
+//! is one grant at a time, and what it is for it says itself.
+//!
 //! Silence while frozen: HANDOFF is repeated, then ABORT goes to the front-end, until one of the messages above comes.
 //! The image is kept until then (R9): nothing else proves that no other node has sent.
 //!
@@ -18,8 +21,8 @@ use baton_stack::drop::DropReason;
 use baton_stack::time::{Duration, Instant};
 
 use crate::message::{
-    Abort, Ask, Done, Grant, Handoff, Installed, KEY_BYTES_MAX, Message, Outbox, PartAck, RefuseReason, Refused,
-    RequestKey, Settle, SettleClaim, Settled,
+    Abort, Ask, Done, Grant, Handoff, Installed, KEY_BYTES_MAX, Message, MoveAsk, MoveReject, Outbox, PartAck,
+    RefuseReason, Refused, RequestKey, Settle, SettleClaim, Settled,
 };
 use crate::names::{Epoch, Generation, NodeId};
 use crate::parts::PartsOut;
@@ -68,10 +71,15 @@ struct Asking {
     /// When ASK was sent first.
     since: Instant,
     retry: Retry,
-    method: Box<[u8]>,
-    host: Box<[u8]>,
-    target: Box<[u8]>,
-    is_cut: bool,
+    question: Question,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Question {
+    /// Who serves request `n`?
+    Request { method: Box<[u8]>, host: Box<[u8]>, target: Box<[u8]>, is_cut: bool },
+    /// May the connection go there before request `n`?
+    Move { to: NodeId },
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -102,9 +110,14 @@ pub enum DonorEvent {
         /// Bytes of its path that the service does not see.
         strip: u16,
     },
-    /// Another node serves request `grant.n`: freeze when the response before it has been sent, and
-    /// [`Donor::hand_off`].
+    /// Another node serves request `grant.n`, or is to have the connection before it: freeze when the response before it
+    /// has been sent, and [`Donor::hand_off`].
     Granted(Grant),
+    /// The connection cannot go where it was wanted; it stays.
+    MoveRejected {
+        /// The node that was wanted.
+        to: NodeId,
+    },
     /// `node` serves request `n`, through the owner.
     Forward {
         /// The request's ordinal.
@@ -123,7 +136,7 @@ pub enum DonorEvent {
         /// Seconds for Retry-After; zero for none.
         retry_after_s: u16,
     },
-    /// Nobody answered ASK for request `n`: the donor is idle again.
+    /// Nobody answered the question about request `n`, or about a move before it: the donor is idle again.
     Unanswered {
         /// The request's ordinal.
         n: u32,
@@ -225,11 +238,20 @@ impl Donor {
         matches!(self.state, State::Frozen(_) | State::Gone)
     }
 
-    /// The request that is being asked about.
+    /// The request whose server is being asked for.
     #[must_use]
-    pub const fn asking(&self) -> Option<u32> {
+    pub fn asking(&self) -> Option<u32> {
         match &self.state {
-            State::Asking(asking) => Some(asking.n),
+            State::Asking(asking) => asking.is_about_request().then_some(asking.n),
+            State::Idle | State::Granted(_) | State::Frozen(_) | State::Gone => None,
+        }
+    }
+
+    /// The node for which a grant is being asked, because somebody has named it.
+    #[must_use]
+    pub fn asking_move(&self) -> Option<NodeId> {
+        match &self.state {
+            State::Asking(asking) => asking.destination(),
             State::Idle | State::Granted(_) | State::Frozen(_) | State::Gone => None,
         }
     }
@@ -260,21 +282,25 @@ impl Donor {
 
     /// Asks the front-end who serves request `n`. A grant for an earlier request is let go. Does nothing while frozen.
     pub fn ask(&mut self, now: Instant, n: u32, key: &RequestKey<'_>, out: &mut impl Outbox) {
+        debug_assert!(key.len() <= KEY_BYTES_MAX);
+        let RequestKey { method, host, target, is_cut } = *key;
+        let question = Question::Request { method: method.into(), host: host.into(), target: target.into(), is_cut };
+        self.ask_whatever(now, n, question, out);
+    }
+
+    /// Asks the front-end for a grant to `to`, before request `n`. What was asked about that request is asked again later; its
+    /// grant, if one was given, comes as the answer to this question too. Does nothing while frozen.
+    pub fn ask_move(&mut self, now: Instant, n: u32, to: NodeId, out: &mut impl Outbox) {
+        self.ask_whatever(now, n, Question::Move { to }, out);
+    }
+
+    fn ask_whatever(&mut self, now: Instant, n: u32, question: Question, out: &mut impl Outbox) {
         match &self.state {
             State::Frozen(_) | State::Gone => return,
             State::Granted(granted) if granted.grant.n != n => self.let_go(),
             State::Idle | State::Asking(_) | State::Granted(_) => {}
         }
-        debug_assert!(key.len() <= KEY_BYTES_MAX);
-        let asking = Asking {
-            n,
-            since: now,
-            retry: Retry::new(now, ASK_RETRY),
-            method: key.method.into(),
-            host: key.host.into(),
-            target: key.target.into(),
-            is_cut: key.is_cut,
-        };
+        let asking = Asking { n, since: now, retry: Retry::new(now, ASK_RETRY), question };
         out.send(NodeId::FRONT_END, &asking.message(self.c, self.e, self.tried));
         self.state = State::Asking(Box::new(asking));
     }
@@ -348,8 +374,8 @@ impl Donor {
         }
     }
 
-    /// Handles a message about this connection to its owner or donor: STAY, GRANT, FORWARD, REJECT, PART-ACK, INSTALLED,
-    /// REFUSED, THAW, ATTEMPT-GONE, SETTLE.
+    /// Handles a message about this connection to its owner or donor: STAY, GRANT, FORWARD, REJECT, MOVE-REJECT, PART-ACK,
+    /// INSTALLED, REFUSED, THAW, ATTEMPT-GONE, SETTLE.
     ///
     /// # Errors
     /// The message changes nothing: of another epoch or ordinal, from another node, or not for a donor.
@@ -374,6 +400,7 @@ impl Donor {
                 self.decided(m.c, m.e, m.n, event)
             }
             Message::Grant(grant) => self.handle_grant(grant),
+            Message::MoveReject(reject) => self.handle_move_reject(reject),
             Message::Thaw(m) => self.handle_thaw(m.c, m.e2, out),
             Message::AttemptGone(m) => self.handle_gone(m.c, m.e2),
             Message::Settle(settle) => self.handle_settle(settle, out),
@@ -439,6 +466,17 @@ impl Donor {
         let until = asking.since + GRANT_VALID;
         self.state = State::Granted(Box::new(Granted { grant: *grant, until }));
         Ok(DonorEvent::Granted(*grant))
+    }
+
+    fn handle_move_reject(&mut self, reject: &MoveReject) -> Result<DonorEvent, DropReason> {
+        let MoveReject { c, e, n, to } = *reject;
+        let is_asked =
+            matches!(&self.state, State::Asking(asking) if asking.n == n && asking.destination() == Some(to));
+        if (c, e) != (self.c, self.e) || !is_asked {
+            return Err(DropReason::MessageStale);
+        }
+        self.state = State::Idle;
+        Ok(DonorEvent::MoveRejected { to })
     }
 
     fn handle_part_ack(
@@ -570,8 +608,25 @@ impl Donor {
 
 impl Asking {
     fn message(&self, c: ConnId, e: Epoch, tried: Epoch) -> Message<'_> {
-        let key = RequestKey { method: &self.method, host: &self.host, target: &self.target, is_cut: self.is_cut };
-        Ask { c, e, tried, n: self.n, key }.into()
+        let n = self.n;
+        match &self.question {
+            Question::Request { method, host, target, is_cut } => {
+                let key = RequestKey { method, host, target, is_cut: *is_cut };
+                Ask { c, e, tried, n, key }.into()
+            }
+            Question::Move { to } => MoveAsk { c, e, tried, n, to: *to }.into(),
+        }
+    }
+
+    const fn is_about_request(&self) -> bool {
+        matches!(self.question, Question::Request { .. })
+    }
+
+    const fn destination(&self) -> Option<NodeId> {
+        match self.question {
+            Question::Move { to } => Some(to),
+            Question::Request { .. } => None,
+        }
     }
 }
 

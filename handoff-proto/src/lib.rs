@@ -9,6 +9,7 @@
 //! - [`closed`], [`former`], [`hold`]: what a node remembers of connections that ended, left, or have not come yet;
 //!   [`due`]: when each has something to do.
 //! - [`image`]: a frozen connection as bytes.
+//! - [`admin`]: what people may ask of a node about its connections.
 //!
 //! What it does not do: no clock, no sockets, no threads, no logging. Time and randomness are handed in; what is to be
 //! sent comes out through an [`Outbox`](message::Outbox) or `poll_transmit`.
@@ -16,6 +17,7 @@
 //! It may import `baton-stack` and `baton-http1`, nothing else of Baton.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod arbiter;
 pub mod closed;
 pub mod codec;

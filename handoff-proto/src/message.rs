@@ -111,6 +111,10 @@ messages! {
     12 must Reject,
     /// The recipient of a move may prepare this request.
     13 hint Prefetch<'a>,
+    /// The owner asks for a grant to a node that somebody has named.
+    14 must MoveAsk,
+    /// Answer: not to that node.
+    15 must MoveReject,
 
     /// A part of an image.
     16 must Handoff<'a>,
@@ -124,6 +128,8 @@ messages! {
     20 must Done,
     /// The recipient will never install this image.
     21 must Refused,
+    /// Somebody at the front-end wants the connection at another node.
+    22 must MoveWish,
 
     /// The donor hears nothing from the recipient.
     24 must Abort,
@@ -177,6 +183,9 @@ impl<'a> Message<'a> {
             | Self::Forward(Forward { c, .. })
             | Self::Reject(Reject { c, .. })
             | Self::Prefetch(Prefetch { c, .. })
+            | Self::MoveAsk(MoveAsk { c, .. })
+            | Self::MoveReject(MoveReject { c, .. })
+            | Self::MoveWish(MoveWish { c, .. })
             | Self::Handoff(Handoff { c, .. })
             | Self::PartAck(PartAck { c, .. })
             | Self::Installed(Installed { c, .. })

@@ -115,6 +115,18 @@ impl<A> Engine<A> {
         self.conns.iter().filter_map(|(index, conn)| Some((ConnKey(u32::try_from(index).ok()?), conn)))
     }
 
+    /// How many places the table has, taken or free. A connection keeps its place for as long as it is here.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.conns.capacity()
+    }
+
+    /// The connection at a place, counted from 0.
+    #[must_use]
+    pub fn at_place(&self, place: usize) -> Option<&Conn<A>> {
+        self.conns.get(place)
+    }
+
     /// Hands a segment to its connection.
     ///
     /// # Errors

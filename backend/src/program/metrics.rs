@@ -143,7 +143,9 @@ mod tests {
         let macs = &[MacAddr([2, 0, 0, 0, 0, 2])];
         let life = Life { boot: Boot(1), seed: [7; 32], secret, macs, unix_at_origin_s: 0 };
         let mut node = BackEnd::new(Settings::new(&config, life), Composed::new());
-        let Reply::Stats(snapshot) = node.handle_command(Instant::ZERO, Command::Stats);
+        let Reply::Stats(snapshot) = node.handle_command(Instant::ZERO, Command::Stats) else {
+            panic!("another answer")
+        };
         *snapshot
     }
 

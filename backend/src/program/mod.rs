@@ -1,5 +1,6 @@
 //! The program around a back-end: what `baton-host` needs to know to start it and to answer for it.
 
+mod connections;
 mod metrics;
 mod status;
 
@@ -10,11 +11,14 @@ use crate::settings::{Life, Settings};
 use crate::stats::{Command, Reply, Snapshot};
 use anyhow::{Context, ensure};
 use baton_config::{Common, Key};
+use baton_host::admin::Router;
+use baton_host::admin::connections::router;
 use baton_host::files::{load_secret, relative_to};
 use baton_host::{AdminSource, Control, Metrics, Program, Start, Unavailable};
 use handoff_proto::names::Boot;
 use handoff_proto::seal::ClusterSecret;
 use std::path::Path;
+use std::sync::Arc;
 
 /// `baton-backend`.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +64,10 @@ impl Program for BackendProgram {
     fn source(control: Control<BackEnd<Composed>>) -> BackendSource {
         BackendSource { control }
     }
+
+    fn routes(control: Control<BackEnd<Composed>>) -> Router {
+        router(Arc::new(BackendSource { control }))
+    }
 }
 
 /// The contents of a secret file as the nodes use them.
@@ -84,9 +92,16 @@ pub struct BackendSource {
 
 impl BackendSource {
     fn snapshot(&self) -> Result<Snapshot, Unavailable> {
-        let Reply::Stats(snapshot) = self.control.call(Command::Stats)?;
-        Ok(*snapshot)
+        match self.control.call(Command::Stats)? {
+            Reply::Stats(snapshot) => Ok(*snapshot),
+            other => Err(unexpected(&other)),
+        }
     }
+}
+
+/// The node answered another question.
+fn unexpected(reply: &Reply) -> Unavailable {
+    Unavailable(format!("an answer to another question: {reply:?}"))
 }
 
 impl AdminSource for BackendSource {

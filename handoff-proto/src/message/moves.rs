@@ -13,6 +13,49 @@ pub const FENCED_CLAIMS_MAX: usize = 40;
 pub const PART_ACK_BITS: u16 = 128;
 
 wire_struct! {
+    /// Owner -> F. Answered by GRANT or MOVE-REJECT; repeated until then. If F has an answer to ASK in hand that the owner
+    /// may still use, it says that one again: of one owner and epoch there is one grant at a time (R7).
+    pub struct MoveAsk {
+        /// The connection.
+        c: ConnId,
+        /// The owner's epoch.
+        e: Epoch,
+        /// As in ASK (R1).
+        tried: Epoch,
+        /// The ordinal of the request that comes next.
+        n: u32,
+        /// The node that is wanted.
+        to: NodeId,
+    }
+}
+
+wire_struct! {
+    /// F -> owner: the node is down, or is the owner.
+    pub struct MoveReject {
+        /// The connection.
+        c: ConnId,
+        /// The owner's epoch.
+        e: Epoch,
+        /// The ordinal of the request that comes next.
+        n: u32,
+        /// The node that was wanted.
+        to: NodeId,
+    }
+}
+
+wire_struct! {
+    /// F -> owner. Said once: whoever wishes sees what becomes of it, and may wish again.
+    pub struct MoveWish {
+        /// The connection.
+        c: ConnId,
+        /// The owner's epoch, as F knows it.
+        e: Epoch,
+        /// The node that is wanted.
+        to: NodeId,
+    }
+}
+
+wire_struct! {
     /// D -> R. Answered part by part with PART-ACK (an image of one part is not), as a whole with INSTALLED or REFUSED.
     pub struct Handoff<'a> {
         /// The connection.

@@ -239,10 +239,11 @@ wire_struct! {
         to: NodeId,
         /// The recipient's generation.
         g: Generation,
-        /// The ordinal of the request that the recipient is to serve first.
+        /// The ordinal of the request that comes next.
         n: u32,
-        /// Bytes of its path that the service does not see.
-        strip: u16,
+        /// The recipient serves that request; bytes of its path that the service does not see. `None`: who serves it is
+        /// not decided, the recipient asks. So it is in the answer to MOVE-ASK.
+        strip: Option<u16>,
     }
 }
 

@@ -58,10 +58,13 @@ fn with_samples(check: impl FnOnce(&[Message<'_>])) {
         .into(),
         Ask { c: C, e: E, tried: E2, n, key }.into(),
         Stay { c: C, e: E, n, strip }.into(),
-        Grant { c: C, base: E, e2: E2, to: TO, g: G, n, strip }.into(),
+        Grant { c: C, base: E, e2: E2, to: TO, g: G, n, strip: Some(strip) }.into(),
         Forward { c: C, e: E, n, node: TO, strip }.into(),
         Reject { c: C, e: E, n, status: 503, retry_after_s: 1, strip: 0 }.into(),
         Prefetch { c: C, e2: E2, n, strip, key }.into(),
+        MoveAsk { c: C, e: E, tried: E2, n, to: TO }.into(),
+        MoveReject { c: C, e: E, n, to: TO }.into(),
+        MoveWish { c: C, e: E, to: TO }.into(),
         Handoff { c: C, base: E, e2: E2, g: G, total: 9_000, part_bytes: 900, part: 3, bytes: &part }.into(),
         PartAck { c: C, e2: E2, g: G, missing: 3, beyond: 1 << 127 | 1 }.into(),
         Installed { c: C, e2: E2, g: G }.into(),
@@ -195,17 +198,17 @@ fn an_unknown_kind_is_skipped_or_refused_by_its_flag() {
 
 #[test]
 fn a_grant_looks_as_drawn() {
-    let grant = Grant { c: C, base: E, e2: E2, to: TO, g: G, n: 7, strip: 8 };
+    let grant = Grant { c: C, base: E, e2: E2, to: TO, g: G, n: 7, strip: Some(8) };
     #[rustfmt::skip]
     let drawn = [
-        10, 1, 0, 32,
+        10, 1, 0, 33,
         1, 2, 3, 4, 5, 6, 7, 8,
         0x11, 0x12, 0x13, 0x14,
         0x21, 0x22, 0x23, 0x24,
         0x41, 0x42,
         0x31, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38,
         0, 0, 0, 7,
-        0, 8,
+        1, 0, 8,
     ];
     assert_eq!(bytes_of(&grant.into()), drawn);
 }

@@ -141,7 +141,12 @@ impl Back {
             return;
         }
         if conn.decided.is_none() {
-            if conn.donor.asking().is_none() {
+            // Now and then somebody wants it elsewhere, also while the owner is asking, also where it is and where nobody is.
+            let is_asking = conn.donor.asking().is_some() || conn.donor.asking_move().is_some();
+            if dice.permille(if is_asking { 20 } else { 150 }) {
+                let to = NodeId(1 + u16::try_from(dice.below(3)).unwrap());
+                conn.donor.ask_move(now, next, to, out);
+            } else if !is_asking {
                 conn.donor.ask(now, next, &RequestKey::new(b"GET", b"h", b"/"), out);
             }
             return;
@@ -235,7 +240,7 @@ impl Back {
                 let wait = if self.dice.permille(100) { self.dice.below(1_500) } else { 0 };
                 conn.decided = Some(now + core::time::Duration::from_millis(wait));
             }
-            DonorEvent::GrantVoid { .. } => conn.decided = None,
+            DonorEvent::GrantVoid { .. } | DonorEvent::MoveRejected { .. } => conn.decided = None,
             DonorEvent::Moved { e2, to, g } => {
                 self.conns.remove(&c);
                 self.formers.insert(now, Former { c, flow: flow(c), e2, to, g });

@@ -290,7 +290,7 @@ fn c09_a_refusal_is_remembered_for_as_long_as_a_handoff_can_come() {
 #[test]
 fn c10_a_grant_is_used_once() {
     let mut donor = Donor::new(C, Epoch(1));
-    let grant = Grant { c: C, base: Epoch(1), e2: Epoch(2), to: B, g: g_of(B), n: 1, strip: 0 };
+    let grant = Grant { c: C, base: Epoch(1), e2: Epoch(2), to: B, g: g_of(B), n: 1, strip: Some(0) };
     frozen(&mut donor, 0, grant);
     let mut out = Mail::default();
     assert!(matches!(
@@ -310,7 +310,7 @@ fn c10_a_grant_is_used_once() {
 #[test]
 fn c14_a_refusal_after_the_verdict_thaws_nothing() {
     let mut donor = Donor::new(C, Epoch(1));
-    let grant = Grant { c: C, base: Epoch(1), e2: Epoch(2), to: B, g: g_of(B), n: 1, strip: 0 };
+    let grant = Grant { c: C, base: Epoch(1), e2: Epoch(2), to: B, g: g_of(B), n: 1, strip: Some(0) };
     frozen(&mut donor, 0, grant);
     let mut out = Mail::default();
     let settle = Settle { c: C, base: Epoch(1), e2: Epoch(2), to: B, g: g_of(B) };
@@ -441,7 +441,7 @@ fn a_choice_that_is_down_is_503_and_the_owner_itself_is_stay() {
 #[test]
 fn a_grant_is_used_in_time_to_a_living_node_and_under_a_lease() {
     let mut donor = Donor::new(C, Epoch(1));
-    let grant = Grant { c: C, base: Epoch(1), e2: Epoch(2), to: B, g: g_of(B), n: 1, strip: 0 };
+    let grant = Grant { c: C, base: Epoch(1), e2: Epoch(2), to: B, g: g_of(B), n: 1, strip: Some(0) };
     let mut out = Mail::default();
     let key = RequestKey::new(b"GET", b"h", b"/");
     donor.ask(at(0), 1, &key, &mut out);
@@ -523,7 +523,7 @@ fn revoke_and_handoff_are_settled_by_who_comes_first() {
 #[test]
 fn a_silent_recipient_leads_to_abort_and_abort_to_a_verdict() {
     let mut donor = Donor::new(C, Epoch(1));
-    let grant = Grant { c: C, base: Epoch(1), e2: Epoch(2), to: B, g: g_of(B), n: 1, strip: 0 };
+    let grant = Grant { c: C, base: Epoch(1), e2: Epoch(2), to: B, g: g_of(B), n: 1, strip: Some(0) };
     frozen(&mut donor, 0, grant);
     let mut said = vec![];
     for ms in 0..2_000 {

@@ -143,6 +143,7 @@ impl Front {
                         let choose = |_: &RequestKey<'_>| Choice::Serve { node, strip: 0 };
                         self.arbiter.handle_ask(now, route, from, ask, board, choose, out)
                     }
+                    Message::MoveAsk(ask) => self.arbiter.handle_move_ask(now, route, from, ask, board, out),
                     Message::Installed(m) => self.arbiter.handle_installed(route, from, m, board, out),
                     Message::Abort(m) => self.arbiter.handle_abort(now, route, from, m, board, out),
                     Message::Revoked(m) => self.arbiter.handle_revoked(route, from, m, board, out),

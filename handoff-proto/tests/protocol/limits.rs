@@ -40,7 +40,7 @@ fn granted() -> Donor {
     let mut donor = Donor::new(C, Epoch(1));
     let mut out = Mail::default();
     donor.ask(at(0), 0, &RequestKey::new(b"GET", b"h", b"/"), &mut out);
-    let grant = Grant { c: C, base: Epoch(1), e2: Epoch(2), to: R, g: G, n: 0, strip: 0 };
+    let grant = Grant { c: C, base: Epoch(1), e2: Epoch(2), to: R, g: G, n: 0, strip: Some(0) };
     assert_eq!(donor.handle_message(at(0), F, &grant.into(), &mut out), Ok(DonorEvent::Granted(grant)));
     donor
 }

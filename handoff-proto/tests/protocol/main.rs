@@ -5,4 +5,5 @@ mod counterexamples;
 mod front;
 mod limits;
 mod storm;
+mod wishes;
 mod world;

@@ -20,6 +20,7 @@ pub mod signals;
 mod source;
 mod start;
 
+pub use admin::connections::{ConnectionSource, Refused};
 pub use admin::{AdminSource, Unavailable};
 pub use dpdk::{DpdkShell, main};
 pub use metrics::{CONTENT_TYPE, Metrics};

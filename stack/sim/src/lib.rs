@@ -21,6 +21,7 @@ mod http;
 pub mod link;
 pub mod noise;
 pub mod pcap;
+mod people;
 pub mod plan;
 pub mod reference;
 pub mod run;

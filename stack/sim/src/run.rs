@@ -17,6 +17,7 @@ use crate::frame::SimFrame;
 use crate::link::LinkSettings;
 use crate::noise::{Noise, NoiseSettings};
 use crate::pcap::Pcap;
+use crate::people::move_some_connection;
 use crate::plan::{CLUSTER_PORT, Member, Place, Plan, Role, Subject, prefix_len};
 use crate::scenario::{Scenario, Trouble};
 use crate::world::{Action, CableId, DeviceId, IDLE_TURNS_MAX, Maker, NodeSettings, Observer, Port, World};
@@ -62,18 +63,20 @@ pub struct Report {
     pub finished: usize,
     /// Connections that did not, for a reason in the scenario.
     pub cut_short: usize,
+    /// People's wishes to move a connection that a node took.
+    pub wishes: usize,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { frames, took, tally, answers, unavailable, finished, cut_short, .. } = self;
+        let Self { frames, took, tally, answers, unavailable, finished, cut_short, wishes, .. } = self;
         write!(
             f,
             "{} ms, {frames} frames, {finished} connections finished, {cut_short} cut short, ",
             took.as_millis()
         )?;
         write!(f, "{answers} answers, {unavailable} unavailable, ")?;
-        write!(f, "{} moves, {} bytes, {} resets", tally.moves, tally.bytes, tally.resets)
+        write!(f, "{} moves ({wishes} wished), {} bytes, {} resets", tally.moves, tally.bytes, tally.resets)
     }
 }
 
@@ -101,6 +104,7 @@ struct Stage {
     world: World<Audience>,
     members: Vec<DeviceId>,
     clients: Vec<DeviceId>,
+    wishes: usize,
 }
 
 /// All who watch.
@@ -202,7 +206,7 @@ impl Stage {
         let rules = Rules { any_window: is_reference, ..Rules::default() };
         world.observer_mut().checks = Checks::new(roles, rules);
         schedule(&mut world, scenario, &members, &cables, trunk_cable);
-        let mut stage = Self { world, members, clients };
+        let mut stage = Self { world, members, clients, wishes: 0 };
         stage.name_devices();
         stage
     }
@@ -213,8 +217,16 @@ impl Stage {
         let begun = starts.max().unwrap_or_default().max(scenario.healed_at);
         let deadline = Instant::ZERO + begun + scenario.patience;
         let last_trouble = scenario.troubles.last().map_or(Duration::ZERO, |(at, _)| *at);
+        let mut moves = scenario.moves.iter().map(|at| Instant::ZERO + *at).peekable();
+        let mut dice = scenario.seed.stream("wishes");
         while self.world.now() < deadline && self.world.events() < EVENTS_MAX {
-            self.world.run_until(self.world.now() + LOOK_EVERY);
+            let look = self.world.now() + LOOK_EVERY;
+            while let Some(at) = moves.next_if(|at| *at <= look) {
+                self.world.run_until(at);
+                let answer = move_some_connection(&mut self.world, &self.members, &mut dice);
+                self.wishes += usize::from(matches!(answer, Some(Ok(_))));
+            }
+            self.world.run_until(look);
             let failed = !self.world.observer().checks.violations().is_empty();
             if failed || (self.all_done() && self.world.now() >= Instant::ZERO + last_trouble) {
                 break;
@@ -241,6 +253,7 @@ impl Stage {
             unavailable: 0,
             finished: 0,
             cut_short: 0,
+            wishes: self.wishes,
         };
         let mut wrong = Vec::new();
         for connection in

@@ -56,6 +56,8 @@ pub struct Scenario {
     pub nodes: Vec<NodeSettings>,
     /// What befalls whom, and when.
     pub troubles: Vec<(Duration, Trouble)>,
+    /// When people have a node move a connection.
+    pub moves: Vec<Duration>,
     /// How often a host sends nonsense, if there is one.
     pub noise: Option<Duration>,
     /// When every link is healed.
@@ -133,6 +135,7 @@ impl Scenario {
             cluster_link,
             nodes: (0..=back_ends).map(|i| node(&mut seed.stream(&format!("nature {i}")), severity)).collect(),
             troubles,
+            moves: draw_moves(&mut seed.stream("moves")),
             noise: if severity > Severity::Clean { draw_noise(&mut seed.stream("noise")) } else { None },
             healed_at: HEALED_AT.max(over),
             patience: PATIENCE,
@@ -322,6 +325,14 @@ fn draw_troubles(seed: Seed, back_ends: usize) -> Vec<(Duration, Trouble)> {
         troubles.push((at, end));
     }
     troubles
+}
+
+/// In half of the scenarios nobody has a wish.
+fn draw_moves(dice: &mut Dice) -> Vec<Duration> {
+    let wishes = if dice.chance(PPM / 2) { dice.size(1, 60) } else { 0 };
+    let mut moves: Vec<_> = (0..wishes).map(|_| Duration::from_micros(dice.between(500_000, 5_000_000))).collect();
+    moves.sort_unstable();
+    moves
 }
 
 #[cfg(test)]

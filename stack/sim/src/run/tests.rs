@@ -185,6 +185,52 @@ fn a_front_end_that_answers_by_itself_is_found_out() {
     assert_eq!(broken, ["bypass"]);
 }
 
+/// An idle connection goes where somebody wants it, and comes back for its next request.
+#[test]
+fn a_wish_moves_an_idle_connection_at_once() {
+    use crate::client::{Request, RequestKind, Script};
+    use crate::people::Asked;
+    use baton_backend::{BackEnd, serve::Probe};
+    use baton_frontend::FrontEnd;
+    for by_front_end in [false, true] {
+        let mut scenario = scenario(1, Severity::Clean, Some(Family::V4));
+        let request = |seed| Request { back_end: Some(1), kind: RequestKind::Bytes, len: 5_000, seed };
+        let (start, think) = (Duration::from_millis(500), Duration::from_millis(300));
+        let script = Script { requests: (0..3).map(request).collect(), start, think, ..Script::default() };
+        (scenario.clients, scenario.moves, scenario.back_ends) = (vec![vec![script]], vec![], 2);
+        let plan = Plan::new(scenario.seed, 2, Family::V4);
+        let cast = Cast { members: Subject::Cluster.members(&plan), plan, is_reference: false };
+        let mut stage = Stage::build(&scenario, cast, Recorders::default());
+        stage.world.run_until(Instant::ZERO + Duration::from_millis(700));
+        let owned = |stage: &mut Stage, k: usize| {
+            let device = stage.members[k];
+            let now = stage.world.node_time(device);
+            stage.world.node_mut::<BackEnd<Probe>>(device).unwrap().connections(now).list
+        };
+        let before = owned(&mut stage, 1);
+        assert_eq!((before.len(), before[0].state, owned(&mut stage, 2).len()), (1, "idle", 0));
+        let c = before[0].c;
+        let asked = stage.members[usize::from(!by_front_end)];
+        let now = stage.world.node_time(asked);
+        let wish = if by_front_end {
+            stage.world.node_mut::<FrontEnd>(asked).unwrap().wish(now, c, "be2")
+        } else {
+            stage.world.node_mut::<BackEnd<Probe>>(asked).unwrap().wish(now, c, "be2")
+        };
+        let wish = wish.unwrap().unwrap();
+        assert_eq!((wish.from.as_str(), wish.to.as_str()), ("be1", "be2"));
+        stage.world.run_until(Instant::ZERO + Duration::from_millis(705));
+        let after = owned(&mut stage, 2);
+        assert_eq!((owned(&mut stage, 1).len(), after.len()), (0, 1));
+        assert_eq!((after[0].c, after[0].epoch.0, after[0].served), (c, 2, before[0].served));
+        let took = stage.drive(&scenario);
+        let report = stage.judge(&scenario, took);
+        assert_eq!((report.violations.as_slice(), report.answers), (&[][..], 3), "{report}");
+        // From the front-end to be1, whose requests they all are: be2 had nothing to say.
+        assert_eq!(report.tally.moves, 1, "{report}");
+    }
+}
+
 /// The cluster itself: the two families alone, and clients of one with nodes of the other.
 #[test]
 fn a_cluster_of_each_family_moves_connections() {

@@ -1,16 +1,19 @@
-//! The admin listener: `/metrics`, `/healthz` and `/v1/status` on a loopback address, on a thread of its own.
+//! The admin listener: `/metrics`, `/healthz`, `/v1/status` and what a node adds, on a loopback address, on a thread of its own.
 //!
 //! The thread runs a current-thread tokio runtime. Handlers that ask the poll loop wait for its answer on a blocking thread, so
 //! that a slow loop never stops the listener. There is no password: whoever reaches a loopback address of
 //! the machine may ask. So that a web page in somebody's browser may not, only requests that name a loopback host are answered.
 
+pub mod connections;
+
 use crate::metrics::{CONTENT_TYPE, Metrics};
+use axum::Json;
+pub use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -227,7 +230,7 @@ mod tests {
         (head.to_owned(), body.to_owned())
     }
 
-    fn fetch(server: &AdminServer, line: &str) -> (String, String) {
+    pub(super) fn fetch(server: &AdminServer, line: &str) -> (String, String) {
         fetch_as(server, "127.0.0.1:9901", line)
     }
 

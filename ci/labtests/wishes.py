@@ -1,0 +1,129 @@
+"""Moves that a person wishes at the admin listeners, with curl."""
+
+import json
+import time
+
+from labkit.base import run
+from labkit.client import Connection, check_bytes, request
+from labkit.runner import case, expect
+
+SECONDS_MAX = 3
+
+
+def call(lab, node, path, method="GET"):
+    """Status and body of a request to a node's admin listener."""
+    url = f"http://{lab.admin_address(node)}{path}"
+    command = lab.inside(node, ["curl", "-sS", "-m", "5", "-X", method, "-w", "\n%{http_code}", url])
+    body, _, status = run(*command).stdout.rpartition("\n")
+    return int(status), body.strip()
+
+
+def connections(lab, node):
+    """All connections of a node, in pages of two."""
+    found, place = [], 0
+    while place is not None:
+        status, body = call(lab, node, f"/v1/connections?from={place}&limit=2")
+        expect(status == 200, f"{node}: the list has status {status}: {body}")
+        answer = json.loads(body)
+        expect(len(answer["connections"]) <= 2, f"a page of {len(answer['connections'])}")
+        found += answer["connections"]
+        place = answer["next"]
+    return found
+
+
+def entry_of(lab, node, client):
+    """A node's entry of a client's connection, or None."""
+    mine = [entry for entry in connections(lab, node) if entry["client"].endswith(f":{client.port}")]
+    expect(len(mine) <= 1, f"{node} has port {client.port} twice: {mine}")
+    return mine[0] if mine else None
+
+
+def wish(lab, node, identifier, to, status):
+    """Wishes the connection at `to`, and expects this status."""
+    got, body = call(lab, node, f"/v1/connections/{identifier}/move?to={to}", "POST")
+    expect(got == status, f"{node}, {identifier} to {to}: {got}, not {status}: {body}")
+    return body
+
+
+def wait_for(lab, client, owner):
+    """Waits until front-end and owner agree that the connection is there; gives the owner's entry."""
+    end = time.monotonic() + SECONDS_MAX
+    while True:
+        seen = entry_of(lab, "fe1", client), entry_of(lab, owner, client)
+        if all(seen) and seen[0]["owner"] == owner and seen[0]["epoch"] == seen[1]["epoch"]:
+            return seen[1]
+        expect(time.monotonic() < end, f"port {client.port} is not at {owner} after {SECONDS_MAX} s: {seen}")
+        time.sleep(0.02)
+
+
+@case()
+def an_idle_connection_goes_where_it_is_wanted(lab, full):
+    with Connection(lab) as client:
+        check_bytes(client.get("/be1/bytes/10000?seed=1"), 1, 10_000, "be1")
+        entry = wait_for(lab, client, "be1")
+        expect((entry["state"], entry["requests"], entry["moving_to"]) == ("idle", 1, None), f"{entry}")
+        expect(entry["response_bytes"] > 10_000 and entry["vip"] == f"{lab.network.vip}:80", f"{entry}")
+        identifier = entry["id"]
+        # Once asked at the front-end, once at the owner itself.
+        for asked, at, to in [("fe1", "be1", "be2"), ("be2", "be2", "be1"), ("fe1", "be1", "be2")]:
+            answer = json.loads(wish(lab, asked, identifier, to, 202))
+            expect(answer == {"id": identifier, "from": at, "to": to}, f"{answer}")
+            entry = wait_for(lab, client, to)
+            expect(entry_of(lab, at, client) is None, f"{at} has it still")
+            expect((entry["state"], entry["requests"]) == ("idle", 1), f"{entry}")
+        check_bytes(client.get("/be2/bytes/10000?seed=2"), 2, 10_000, "be2")
+        expect(wait_for(lab, client, "be2")["epoch"] == entry["epoch"], "it has moved again for a request of be2")
+        check_bytes(client.get("/be1/bytes/10000?seed=3"), 3, 10_000, "be1")
+
+
+@case()
+def a_busy_connection_goes_behind_its_response(lab, full):
+    length = 40_000_000
+    with Connection(lab, 60) as client:
+        client.send(request(f"/be1/bytes/{length}?seed=1"))
+        entry = wait_for(lab, client, "be1")
+        expect(entry["state"] == "busy", f"{entry}")
+        wish(lab, "fe1", entry["id"], "be2", 202)
+        entry = wait_for_wish(lab, client)
+        wish(lab, "be1", entry["id"], "be2", 409)
+        check_bytes(client.response(), 1, length, "be1")
+        expect(wait_for(lab, client, "be2")["requests"] == 1, "the response was counted")
+        check_bytes(client.get("/be2/bytes/10000?seed=2"), 2, 10_000, "be2")
+
+
+def wait_for_wish(lab, client):
+    """Waits until the owner has heard of the wish."""
+    end = time.monotonic() + SECONDS_MAX
+    while True:
+        entry = entry_of(lab, "be1", client)
+        if entry and entry["moving_to"] == "be2":
+            return entry
+        expect(time.monotonic() < end, f"the owner has not heard of the wish: {entry}")
+
+
+@case()
+def a_wish_that_cannot_be_is_refused_in_words(lab, full):
+    with Connection(lab) as client:
+        check_bytes(client.get("/be1/bytes/100?seed=1"), 1, 100, "be1")
+        identifier = wait_for(lab, client, "be1")["id"]
+        for node in ("fe1", "be1"):
+            wish(lab, node, identifier, "be1", 409)
+            wish(lab, node, identifier, "be77", 422)
+            wish(lab, node, "00000000000000ff", "be2", 404)
+            wish(lab, node, "ff", "be2", 404)
+            expect(call(lab, node, f"/v1/connections/{identifier}/move", "POST")[0] == 400, "a wish without a node")
+        wish(lab, "be2", identifier, "be1", 404)
+        check_bytes(client.get("/be1/bytes/100?seed=2"), 2, 100, "be1")
+
+
+@case()
+def before_its_first_request_a_connection_is_the_front_end_s(lab, full):
+    with Connection(lab) as client:
+        client.send(b"GET /be1/bytes/5 HTTP/1.1\r\nHost: x\r\n")
+        end = time.monotonic() + SECONDS_MAX
+        while not (entry := entry_of(lab, "fe1", client)):
+            expect(time.monotonic() < end, "the front-end does not list it")
+        expect((entry["owner"], entry["state"], entry["epoch"]) == ("fe1", "here", 0), f"{entry}")
+        wish(lab, "fe1", entry["id"], "be2", 409)
+        client.send(b"\r\n")
+        expect(client.response().backend == "be1", "it went to the wrong node")

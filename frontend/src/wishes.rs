@@ -1,0 +1,65 @@
+//! What people ask of a front-end about its connections: which there are, and to have one moved.
+
+use baton_stack::addr::ConnId;
+use baton_stack::time::Instant;
+use handoff_proto::admin::{ConnectionInfo, Connections, Page, WishRefused, WishTaken};
+use handoff_proto::arbiter::Nodes;
+use handoff_proto::message::{MoveWish, Outbox};
+use handoff_proto::names::{Generation, NodeId};
+
+use crate::node::FrontEnd;
+use crate::routes::{Place, Route};
+
+impl FrontEnd {
+    /// Some of the connections that have a route.
+    pub(crate) fn list(&self, now: Instant, page: Page) -> Connections {
+        let describe = |place| self.routes.at_place(place).map(|route| self.describe(now, route));
+        Connections::gather(page, self.routes.places(), describe)
+    }
+
+    fn describe(&self, now: Instant, route: &Route) -> ConnectionInfo {
+        ConnectionInfo {
+            c: route.c,
+            flow: route.flow,
+            owner: self.name_of(route.state.owner()),
+            epoch: route.state.epoch(),
+            state: match route.place {
+                Place::Here(_) => "here",
+                Place::Leaving => "leaving",
+                Place::Away if route.state.is_settling() => "settling",
+                Place::Away => "routed",
+                Place::TimeWait(_) => "time_wait",
+            },
+            moving_to: route.state.pending().map(|grant| self.name_of(grant.to)),
+            served: None,
+            age: now.since(route.since),
+        }
+    }
+
+    fn name_of(&self, node: NodeId) -> String {
+        if node == NodeId::FRONT_END {
+            return self.settings.name.clone();
+        }
+        self.board.status(node).map_or_else(String::new, |status| status.config.name.clone())
+    }
+
+    /// Somebody wants a connection at the back-end of this name: its owner is told, and asks for a grant.
+    pub(crate) fn wish(&mut self, c: ConnId, to: &str) -> Result<WishTaken, WishRefused> {
+        let route = self.routes.of_conn(c).and_then(|key| self.routes.get(key)).ok_or(WishRefused::NoConnection)?;
+        let (owner, e) = (route.state.owner(), route.state.epoch());
+        let node = self.board.nodes().find(|(_, status)| status.config.name == to);
+        let (node, _) = node.ok_or(WishRefused::UnknownNode)?;
+        match route.place {
+            Place::TimeWait(_) => return Err(WishRefused::Closing),
+            Place::Leaving => return Err(WishRefused::Moving),
+            Place::Here(_) => return Err(WishRefused::AtFrontEnd),
+            Place::Away if route.state.is_settling() => return Err(WishRefused::Moving),
+            Place::Away if owner == node => return Err(WishRefused::SameNode),
+            Place::Away if self.board.generation(node) == Generation::NONE => return Err(WishRefused::NodeDown),
+            Place::Away => {}
+        }
+        let mut out = self.directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
+        out.send(owner, &MoveWish { c, e, to: node }.into());
+        Ok(WishTaken { from: self.name_of(owner), to: to.to_owned() })
+    }
+}
