@@ -193,10 +193,11 @@ impl Tcb {
         }
     }
 
-    /// `RACK.reo_wnd`.
-    fn reordering_window(&self) -> Duration {
+    /// `RACK.reo_wnd`. `is_across`: for what an earlier owner has sent, after something from here has arrived. Among segments of
+    /// one owner, a move makes losses neither surer nor less sure.
+    fn reordering_window(&self, is_across: bool) -> Duration {
         let rack = &self.rec.rack;
-        if !rack.is_reordering_seen && rack.boundary.is_none() {
+        if !rack.is_reordering_seen && !is_across {
             let is_sure = self.rec.sent.sacked() > u32::from(DUP_THRESH - 1) * self.mss()
                 || self.rec.sent.ranges().take(DUP_THRESH.into()).count() == usize::from(DUP_THRESH);
             if !self.rec.is_open() || is_sure {
@@ -209,7 +210,7 @@ impl Tcb {
     /// What was sent longer ago than this can be known to be lost by now; `None` if no round trip is known.
     pub(crate) fn rack_horizon(&self) -> Option<Duration> {
         let rtt = self.rec.rack.rtt_us;
-        (rtt > 0).then(|| us(rtt) + self.reordering_window())
+        (rtt > 0).then(|| us(rtt) + self.reordering_window(self.rec.rack.boundary.is_some()))
     }
 
     /// Section 6.2, step 5.
@@ -217,15 +218,18 @@ impl Tcb {
         self.timers.reorder = None;
         // In order, and nothing sent twice: all that is in flight was sent after all that has arrived.
         let is_quiet = self.rec.sent.sacked() == 0 && self.rec.is_open() && self.rec.probe == Probe::None;
-        let (Some(newest), Some(horizon)) = (self.rec.rack.newest.filter(|_| !is_quiet), self.rack_horizon()) else {
-            return;
-        };
+        let Some(newest) = self.rec.rack.newest.filter(|_| !is_quiet && self.rec.rack.rtt_us > 0) else { return };
+        let rtt = us(self.rec.rack.rtt_us);
+        let (within, across) = (rtt + self.reordering_window(false), rtt + self.reordering_window(true));
+        // Whether what has arrived left this owner, where that is not the one who has sent all that is in flight.
+        let boundary = self.rec.rack.boundary.filter(|boundary| boundary.lt(newest.1));
         let mut longest = Duration::ZERO;
         self.rec.sent.lose_if(|_, run| {
             if !is_after(newest, (run.sent, run.end)) {
                 return false;
             }
-            let left = (run.sent + horizon).since(now);
+            let is_across = boundary.is_some_and(|boundary| run.end.le(boundary));
+            let left = (run.sent + if is_across { across } else { within }).since(now);
             longest = longest.max(left);
             left.is_zero()
         });

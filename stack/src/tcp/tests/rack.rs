@@ -162,19 +162,41 @@ fn a_probe_waits_for_the_peer_s_window() {
 
 #[test]
 fn what_overtakes_the_boundary_of_a_move_is_no_loss() {
-    after_ten(
-        SACK,
-        "22 boundary
-         30 in  A 1 ack 1 sack 1461-8761 =>
-         32 in  A 1 ack 14601 => acked
-         32 cwnd 26280",
+    // Four segments leave just before the move, and four after it, which are there first.
+    let crossing = |end: &str| {
+        let script = "30 in  A 1 ack 2921 => acked
+             30 push 5840
+             30 out A 14601 len 1460
+             30 out A 16061 len 1460
+             30 out A 17521 len 1460
+             30 out PA 18981 len 1460
+             30 boundary
+             31 in  A 1 ack 5841 => acked
+             31 push 5840
+             31 out A 20441 len 1460
+             31 out A 21901 len 1460
+             31 out A 23361 len 1460
+             31 out PA 24821 len 1460
+             40 in  A 1 ack 14601 => acked
+             40 cwnd 29200
+             41 in  A 1 ack 14601 sack 20441-26281 =>\n";
+        after_ten(SACK, &std::format!("{script}{end}"));
+    };
+    crossing(
+        "42 in  A 1 ack 26281 => acked
+         42 cwnd 29200",
     );
     // It is found all the same, a little later.
+    crossing(
+        "42.500 out A 14601 len 1460
+         43 in  A 1 ack 26281 => acked",
+    );
+    // What the earlier owner has sent cannot overtake itself: such a loss is found as if nothing had moved.
     after_ten(
         SACK,
         "22 boundary
          30 in  A 1 ack 1 sack 1461-8761 =>
-         32.500 out A 1 len 1460
+         30 out A 1 len 1460
          40 in  A 1 ack 14601 => acked",
     );
     // Without SACK, three duplicates wait too.
