@@ -20,6 +20,8 @@ mod host;
 mod http;
 pub mod link;
 pub mod noise;
+#[cfg(test)]
+mod path;
 pub mod pcap;
 mod people;
 pub mod plan;
