@@ -139,6 +139,7 @@ fn tcp(common: &Common) -> TcpConfig {
         user_timeout: perhaps(tcp.user_timeout),
         fin_wait_2: perhaps(tcp.fin_wait_2),
         initial_window_segments: tcp.initial_window_segments,
+        nagle: tcp.nagle,
         ecn: tcp.ecn,
         congestion: match tcp.congestion {
             Congestion::Cubic => Algorithm::Cubic,

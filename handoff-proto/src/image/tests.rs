@@ -118,6 +118,7 @@ fn full_image() -> Image {
     image.tcb.recovery.rack.boundary = Some(una + 200);
     image.tcb.opts.ecn = true;
     image.tcb.signals = Signals { echo: true, cwr: true, point: Some(una + 400) };
+    image.tcb.small = Some(una + 450);
     image.tcb.recovery.probe = Probe::Sent { end: una + 500, is_again: true };
     image.tcb.timers.reorder = Some(Duration::from_micros(77));
     image.tcb.timers.retransmit = Some(Duration::from_micros(123_456));

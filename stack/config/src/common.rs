@@ -153,6 +153,8 @@ table! {
         "in_flight_bytes_max" => in_flight_bytes_max: u32 = 524_288, int(16_384, 2_097_152, "bytes");
         /// The congestion control algorithm of new connections.
         "congestion" => congestion: Congestion = Congestion::Cubic, text("\"cubic\" or \"newreno\"");
+        /// Whether a short segment waits while another short one is in flight (Nagle's algorithm); responses are queued whole, so it would gain nothing.
+        "nagle" => nagle: bool = false, text("true or false");
         /// Whether ECN is agreed on with clients that offer it (RFC 3168): routers then mark what they would have dropped.
         "ecn" => ecn: bool = true, text("true or false");
     }

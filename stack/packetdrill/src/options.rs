@@ -40,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) segment: Option<u16>,
     syn_retries: u8,
     congestion: Algorithm,
+    nagle: bool,
+    cork: bool,
 }
 
 impl Default for Options {
@@ -59,6 +61,9 @@ impl Default for Options {
             segment: None,
             syn_retries: config.syn_ack_retries,
             congestion: config.congestion,
+            // As every socket.
+            nagle: true,
+            cork: false,
         }
     }
 }
@@ -76,6 +81,8 @@ impl Options {
             keepalive_probes: self.keepalive_probes,
             syn_ack_retries: self.syn_retries,
             congestion: self.congestion,
+            nagle: self.nagle,
+            cork: self.cork,
             ..default
         }
     }
@@ -127,6 +134,8 @@ impl Options {
             libc::TCP_KEEPINTVL => self.keepalive_interval = seconds(1)?,
             libc::TCP_KEEPCNT => self.keepalive_probes = probes()?,
             libc::TCP_SYNCNT => self.syn_retries = probes()?,
+            libc::TCP_NODELAY => self.nagle = value == 0,
+            libc::TCP_CORK => self.cork = value != 0,
             libc::TCP_MAXSEG => {
                 let segment = u16::try_from(value).map_err(|_| Errno::EINVAL)?;
                 if segment != 0 && !(SEGMENT_MIN..=32_767).contains(&segment) {
@@ -164,6 +173,8 @@ impl Options {
             (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL) => seconds(self.keepalive_interval),
             (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => int(self.keepalive_probes.into()),
             (libc::IPPROTO_TCP, libc::TCP_SYNCNT) => int(self.syn_retries.into()),
+            (libc::IPPROTO_TCP, libc::TCP_NODELAY) => int((!self.nagle).into()),
+            (libc::IPPROTO_TCP, libc::TCP_CORK) => int(self.cork.into()),
             (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => Some(match self.congestion {
                 Algorithm::Cubic => b"cubic\0".to_vec(),
                 Algorithm::NewReno => b"reno\0".to_vec(),

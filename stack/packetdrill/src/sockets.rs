@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 
 use baton_stack::addr::Endpoint;
-use baton_stack::tcp::{CloseReason, State};
+use baton_stack::tcp::{CloseReason, State, TcpConfig};
 use baton_stack::time::Duration;
 use nix::errno::Errno;
 use nix::libc;
@@ -328,7 +328,13 @@ impl Sockets {
                     listener.config = config;
                 }
             }
-            Role::Connected(key) => self.net.configure(key, config),
+            Role::Connected(key) => {
+                if (level, name) == (libc::IPPROTO_TCP, libc::TCP_NODELAY) && !config.nagle {
+                    // What waits leaves, whatever else is set (tcp(7)).
+                    self.net.configure(key, TcpConfig { cork: false, ..config });
+                }
+                self.net.configure(key, config);
+            }
         }
         Ok(())
     }

@@ -297,6 +297,42 @@ fn options_change_what_is_sent() {
 }
 
 #[test]
+fn nodelay_and_cork_say_when_short_segments_leave() {
+    for flags in ["", "move-every-event"] {
+        let drive = Drive::new(flags);
+        let (_, fd) = drive.connected();
+        assert_eq!((drive.int(fd, TCP, libc::TCP_NODELAY), drive.int(fd, TCP, libc::TCP_CORK)), (0, 0));
+        // Nagle's algorithm holds the second, and the option lets it go.
+        drive.write(fd, b"one").unwrap();
+        drive.write(fd, b"two").unwrap();
+        drive.expect(PA, 1, 1, b"one");
+        drive.set_int(fd, TCP, libc::TCP_NODELAY, 1).unwrap();
+        drive.expect(PA, 4, 1, b"two");
+        drive.write(fd, b"three").unwrap();
+        drive.expect(PA, 7, 1, b"three");
+        drive.inject(A, 1, 12, b"");
+        // A cork holds what it would have let go; taken out, all of it leaves in one.
+        drive.set_int(fd, TCP, libc::TCP_CORK, 1).unwrap();
+        assert_eq!((drive.int(fd, TCP, libc::TCP_NODELAY), drive.int(fd, TCP, libc::TCP_CORK)), (1, 1));
+        drive.write(fd, b"a").unwrap();
+        drive.write(fd, b"b").unwrap();
+        drive.set_int(fd, TCP, libc::TCP_CORK, 0).unwrap();
+        drive.expect(PA, 12, 1, b"ab");
+        drive.inject(A, 1, 14, b"");
+        // The other option lets go what is corked, once.
+        drive.set_int(fd, TCP, libc::TCP_CORK, 1).unwrap();
+        drive.write(fd, b"c").unwrap();
+        drive.set_int(fd, TCP, libc::TCP_NODELAY, 1).unwrap();
+        drive.expect(PA, 14, 1, b"c");
+        drive.inject(A, 1, 15, b"");
+        let before = drive.clock();
+        drive.write(fd, b"d").unwrap();
+        let late = drive.expect(PA, 15, 1, b"d").at - before;
+        assert!((200_000..201_000).contains(&late), "{flags}: {late}");
+    }
+}
+
+#[test]
 fn who_would_wait_for_ever_alone_is_told() {
     let real = Instant::now();
     let drive = Drive::new("");

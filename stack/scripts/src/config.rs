@@ -23,6 +23,8 @@ pub(crate) fn set(config: &mut TcpConfig, key: &str, value: &str) -> Result<bool
         "data_retries" => config.data_retries = number(value)?,
         "keepalive" => config.keepalive = Some(ms(value)?),
         "initial_window_segments" => config.initial_window_segments = number(value)?,
+        "nagle" => config.nagle = is_so(value)?,
+        "cork" => config.cork = is_so(value)?,
         "ecn" => config.ecn = is_so(value)?,
         "congestion" => {
             config.congestion = match value {

@@ -41,6 +41,11 @@ pub struct TcpConfig {
     pub initial_window_segments: u8,
     /// Congestion control of new connections.
     pub congestion: Algorithm,
+    /// Whether a short segment waits while another one is in flight (Nagle's algorithm, RFC 9293 section 3.7.4).
+    pub nagle: bool,
+    /// Whether a short segment waits for more in any case, [`CORK_MAX`](super::CORK_MAX) at the longest. A wish of the application
+    /// for the time in which it queues pieces: given to one connection by [`Tcb::configure`](super::Tcb::configure), and taken back.
+    pub cork: bool,
     /// Whether ECN is agreed on with peers that offer it (RFC 3168).
     pub ecn: bool,
 }
@@ -65,6 +70,8 @@ impl Default for TcpConfig {
             keepalive_probes: 5,
             initial_window_segments: 10,
             congestion: Algorithm::Cubic,
+            nagle: false,
+            cork: false,
             ecn: true,
         }
     }

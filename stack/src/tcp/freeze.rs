@@ -96,7 +96,7 @@ impl Tcb {
             control_now: _,
             closed: _,
         } = self;
-        let Snd { iss, una, nxt, wnd, wl1, wl2, max_wnd, queue: _, fin } = snd;
+        let Snd { iss, una, nxt, wnd, wl1, wl2, max_wnd, queue: _, fin, small } = snd;
         let Rcv { irs, nxt: rcv_nxt, edge, mut buffer, consumed, out_of_order, latest, fin: rcv_fin } = rcv;
         let TsClock { offset: _, last: _, recent, recent_at, last_ack_sent } = ts;
         let Congestion { cwnd, ssthresh, growth } = cc;
@@ -114,6 +114,7 @@ impl Tcb {
             max_wnd,
             queue,
             fin,
+            small,
             irs,
             rcv_nxt,
             rcv_edge: edge,
@@ -168,6 +169,7 @@ impl Tcb {
             max_wnd,
             queue,
             fin,
+            small,
             irs,
             rcv_nxt,
             rcv_edge,
@@ -197,7 +199,7 @@ impl Tcb {
         } = frozen;
         let queue = store_all(queue, content).map_err(ThawError::NoRoom)?;
         let (una, nxt, wnd) = (snd_una, snd_nxt, snd_wnd);
-        let snd = Snd { iss, una, nxt, wnd, wl1: snd_wl1, wl2: snd_wl2, max_wnd, queue, fin };
+        let snd = Snd { iss, una, nxt, wnd, wl1: snd_wl1, wl2: snd_wl2, max_wnd, queue, fin, small };
         let (latest, fin) = (rcv_latest, rcv_fin);
         let rcv = Rcv { irs, nxt: rcv_nxt, edge: rcv_edge, buffer: unread, consumed: 0, out_of_order, latest, fin };
         let mut tcb = Self {

@@ -50,6 +50,8 @@ pub struct Frozen {
     pub queue: Vec<FrozenBytes>,
     /// Whether FIN follows the queue.
     pub fin: bool,
+    /// Where the last short segment ended, while it is in flight.
+    pub small: Option<SeqNum>,
     /// IRS.
     pub irs: SeqNum,
     /// RCV.NXT.
@@ -238,6 +240,7 @@ impl Frozen {
         ensure(self.fin == may_hold_fin && (!is_closing || may_hold_fin || queued == 0), "FIN")?;
         let is_between = |seq: SeqNum| self.snd_una.le(seq) && seq.le(self.snd_nxt);
         ensure(self.timed.is_none_or(|(seq, _)| is_between(seq)), "timed segment")?;
+        ensure(self.small.is_none_or(is_between), "short segment")?;
         self.check_recovery(in_flight, ensure)
     }
 

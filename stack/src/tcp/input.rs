@@ -310,6 +310,7 @@ impl Tcb {
         let fin_acked = fin.is_some_and(|fin| fin.lt(segment.ack));
         self.release(acked - u32::from(fin_acked), content);
         self.snd.una = segment.ack;
+        self.snd.small = self.snd.small.filter(|small| segment.ack.lt(*small));
         self.sample_rtt(now, segment);
         self.note_answer(now);
         self.rec.sent.acknowledge(segment.ack, |len, run| delivery.note(len, run));

@@ -47,7 +47,7 @@ pub use gone::{GONE_ANSWERS_MAX, TimeWait, TimeWaitAction, reset_at, reset_for, 
 pub use info::Info;
 pub use input::OUT_OF_ORDER_RANGES_MAX;
 pub use isn::{isn, ts_offset, ts_offset_above};
-pub use output::Written;
+pub use output::{CORK_MAX, Written};
 pub use prr::{Prr, Undo};
 pub use queue::Queue;
 pub use rack::{Probe, Rack};

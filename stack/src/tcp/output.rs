@@ -9,7 +9,10 @@ use super::segment::{Flags, HEADER_LEN, Options, SACK_BLOCKS_MAX, Segment, Times
 use super::seq::SeqNum;
 use super::tcb::{CloseReason, State, Tcb};
 use crate::ecn::Ecn;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
+
+/// How long [`TcpConfig::cork`](super::TcpConfig::cork) holds back a short segment, as in Linux.
+pub const CORK_MAX: Duration = Duration::from_millis(200);
 
 /// What the next segment is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,15 +129,30 @@ impl Tcb {
             // FIN alone; it may also go out into a closed window, as a probe of it would.
             return (fin && unsent == 0).then_some(Next::Data { seq: snd.nxt, len, fin, again: false });
         }
-        // Sender's SWS avoidance (RFC 9293 section 3.8.6.2.1), with Nagle off: a full segment, all there is, or a good
-        // part of the greatest window; or the override timeout is over.
-        let is_worth =
-            len == mss || u64::from(len) == unsent || len >= snd.max_wnd / 2 || len < possible || self.probe_now;
+        // Sender's SWS avoidance (RFC 9293 section 3.8.6.2.1): a full segment; or all there is, or a good part of the greatest
+        // window, if that is not to wait for more; or the override timeout is over.
+        let is_all = u64::from(len) == unsent;
+        let is_part = (is_all || len >= snd.max_wnd / 2) && (fin || !self.holds_back(is_all));
+        let is_worth = len == mss || is_part || len < possible || self.probe_now;
         let fits = len <= congestion || in_flight == 0;
         if !is_worth || !fits {
             return None;
         }
         Some(Next::Data { seq: snd.nxt, len, fin, again: false })
+    }
+
+    /// Whether a short segment waits. With Nagle's algorithm it waits for the last short one, not for all that is in flight
+    /// (Minshall's variation, as in Linux): the end of a long write does not wait for a delayed acknowledgment. `is_all`: what is queued
+    /// makes it short, not the window.
+    fn holds_back(&self, is_all: bool) -> bool {
+        (self.config.nagle && self.snd.small.is_some()) || (self.config.cork && is_all)
+    }
+
+    /// Whether nothing but the application's wish holds back what is queued.
+    pub(crate) fn is_corked(&self) -> bool {
+        let (snd, mss) = (&self.snd, self.mss());
+        let window = (snd.una + snd.wnd.min(self.config.in_flight_bytes_max)).since(snd.nxt);
+        self.config.cork && snd.unsent() < u64::from(mss) && snd.unsent() <= u64::from(window)
     }
 
     /// The tail loss probe (RFC 8985 section 7.3): the next new segment, where the peer has room for it and whatever the
@@ -209,12 +227,14 @@ impl Tcb {
             return self.write_reset(buf);
         }
         let sent = u32::try_from(n).unwrap_or(0) + u32::from(flags.has(Flags::FIN));
-        self.note_sent(now, seq, sent, again);
+        // What SACK blocks have made short is not, and a lone FIN is nothing that more could join.
+        let is_short = (1..self.mss()).contains(&len);
+        self.note_sent(now, seq, sent, (again, is_short));
         self.write_with(now, seq, flags, options, n, buf)
     }
 
     /// What was sent moves SND.NXT or the retransmission pointer, and starts the timer.
-    fn note_sent(&mut self, now: Instant, seq: SeqNum, sent: u32, again: bool) {
+    fn note_sent(&mut self, now: Instant, seq: SeqNum, sent: u32, (again, is_short): (bool, bool)) {
         if again {
             self.rec.sent.resent(seq, seq + sent, now);
             self.rec.force = false;
@@ -222,6 +242,9 @@ impl Tcb {
             self.note_sent_again(self.tsval(now), sent);
         } else {
             self.snd.nxt = seq + sent;
+            if is_short && self.config.nagle {
+                self.snd.small = Some(self.snd.nxt);
+            }
             self.rec.sent.push(self.snd.nxt, now);
             if self.timed.is_none() && self.rec.is_open() {
                 self.timed = Some((self.snd.nxt, now));
@@ -384,10 +407,11 @@ impl Tcb {
     }
 
     /// Starts the persist timer when the window has closed on what is queued (RFC 9293 section 3.8.6.1), or is too small to be
-    /// worth a segment (section 3.8.6.2.1, the override timeout). To be called whenever something changed.
+    /// worth a segment (section 3.8.6.2.1, the override timeout), or the application holds it back. To be called whenever something changed.
     pub fn check_stall(&mut self, now: Instant) {
         if self.timers.persist.is_none() && !self.probe_now && self.is_stalled() {
-            self.timers.persist = Some(now + self.rtt.rto(&self.config));
+            let most = if self.is_corked() { CORK_MAX } else { self.rtt.rto(&self.config) };
+            self.timers.persist = Some(now + most);
             if self.unanswered == 0 {
                 self.waiting_since = now;
             }

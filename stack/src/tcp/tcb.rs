@@ -156,6 +156,8 @@ pub struct Snd {
     pub queue: Queue,
     /// Whether FIN follows the queue.
     pub fin: bool,
+    /// Where the last short segment ended, while it is in flight, under Nagle's algorithm (RFC 9293 section 3.7.4).
+    pub small: Option<SeqNum>,
 }
 
 impl Snd {
@@ -163,7 +165,7 @@ impl Snd {
     fn new(iss: SeqNum, syn: &Segment<'_>) -> Self {
         let wnd = u32::from(syn.window);
         let queue = Queue::default();
-        Self { iss, una: iss, nxt: iss + 1, wnd, wl1: syn.seq, wl2: iss, max_wnd: wnd, queue, fin: false }
+        Self { iss, una: iss, nxt: iss + 1, wnd, wl1: syn.seq, wl2: iss, max_wnd: wnd, queue, fin: false, small: None }
     }
 
     /// The sequence number behind the last byte that is queued: FIN's, if there is one.

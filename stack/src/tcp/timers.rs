@@ -107,6 +107,11 @@ impl Tcb {
     /// The window is still closed: probe it. Every answer, also one that keeps it closed, is a sign of life.
     fn persist_timeout(&mut self) {
         self.timers.persist = None;
+        if self.is_corked() {
+            // No probe: the peer has been waiting, not we.
+            self.probe_now = true;
+            return;
+        }
         self.unanswered = self.unanswered.saturating_add(1);
         if self.unanswered > self.config.data_retries {
             self.abort_for(CloseReason::TimedOut);

@@ -352,6 +352,7 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
         max_wnd: wild(rng, 100_000),
         queue,
         fin,
+        small: perhaps(rng, within),
         irs: SeqNum(rng.next_u32()),
         rcv_nxt,
         rcv_edge: rcv_nxt + window,
