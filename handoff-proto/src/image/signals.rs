@@ -1,8 +1,10 @@
-//! What an image says of explicit congestion notification and of Nagle's algorithm: nothing, where they are not in use.
+//! What an image says of explicit congestion notification, of Nagle's algorithm and of urgent data: nothing, where they are
+//! not in use.
 //!
 //! ```text
 //!  8010  SignalNumbers: flags 1 (1 ECN is in use, 2 ECE is due, 4 CWR is due, 8 the point counts, 16 the short
-//!        segment does), reserved 3, point 4, end of the short segment 4
+//!        segment does, 32 our urgent pointer does, 64 the client's), reserved 3, point 4, end of the short segment 4, urgent
+//!        pointers 4 and 4
 //! ```
 
 use baton_stack::tcp::{Frozen, SeqNum, Signals};
@@ -16,9 +18,11 @@ const FLAG_ECHO: u8 = 1 << 1;
 const FLAG_CWR: u8 = 1 << 2;
 const FLAG_POINT: u8 = 1 << 3;
 const FLAG_SMALL: u8 = 1 << 4;
-const FLAGS_KNOWN: u8 = (1 << 5) - 1;
+const FLAG_SND_URGENT: u8 = 1 << 5;
+const FLAG_RCV_URGENT: u8 = 1 << 6;
+const FLAGS_KNOWN: u8 = (1 << 7) - 1;
 
-/// ECN with what was signalled, and the short segment that is in flight.
+/// ECN with what was signalled, the short segment that is in flight, and urgent pointers.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, PartialEq, Eq, Default, Debug)]
 #[repr(C)]
 pub(super) struct SignalNumbers {
@@ -26,23 +30,30 @@ pub(super) struct SignalNumbers {
     reserved: [u8; 3],
     point: U32,
     small: U32,
+    snd_urgent: U32,
+    rcv_urgent: U32,
 }
 
-const _: () = assert!(size_of::<SignalNumbers>() == 12);
+const _: () = assert!(size_of::<SignalNumbers>() == 20);
 
 impl SignalNumbers {
     pub(super) fn of(tcb: &Frozen) -> Self {
         let Signals { echo, cwr, point } = tcb.signals;
         let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        let number = |seq: Option<SeqNum>| U32::new(seq.map_or(0, |seq| seq.0));
         Self {
             flags: flag(tcb.opts.ecn, FLAG_ECN)
                 | flag(echo, FLAG_ECHO)
                 | flag(cwr, FLAG_CWR)
                 | flag(point.is_some(), FLAG_POINT)
-                | flag(tcb.small.is_some(), FLAG_SMALL),
+                | flag(tcb.small.is_some(), FLAG_SMALL)
+                | flag(tcb.snd_urgent.is_some(), FLAG_SND_URGENT)
+                | flag(tcb.rcv_urgent.is_some(), FLAG_RCV_URGENT),
             reserved: [0; 3],
-            point: point.map_or(0, |point| point.0).into(),
-            small: tcb.small.map_or(0, |small| small.0).into(),
+            point: number(point),
+            small: number(tcb.small),
+            snd_urgent: number(tcb.snd_urgent),
+            rcv_urgent: number(tcb.rcv_urgent),
         }
     }
 
@@ -52,6 +63,12 @@ impl SignalNumbers {
 
     pub(super) fn small(self) -> Option<SeqNum> {
         (self.flags & FLAG_SMALL != 0).then(|| SeqNum(self.small.get()))
+    }
+
+    /// SND.UP and RCV.UP.
+    pub(super) fn urgent(self) -> (Option<SeqNum>, Option<SeqNum>) {
+        let pointer = |flag: u8, at: U32| (self.flags & flag != 0).then(|| SeqNum(at.get()));
+        (pointer(FLAG_SND_URGENT, self.snd_urgent), pointer(FLAG_RCV_URGENT, self.rcv_urgent))
     }
 
     pub(super) fn signals(self) -> Result<Signals, ImageError> {

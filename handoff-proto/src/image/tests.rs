@@ -119,6 +119,8 @@ fn full_image() -> Image {
     image.tcb.opts.ecn = true;
     image.tcb.signals = Signals { echo: true, cwr: true, point: Some(una + 400) };
     image.tcb.small = Some(una + 450);
+    image.tcb.snd_urgent = Some(una + 400);
+    image.tcb.rcv_urgent = Some(nxt + 3);
     image.tcb.recovery.probe = Probe::Sent { end: una + 500, is_again: true };
     image.tcb.timers.reorder = Some(Duration::from_micros(77));
     image.tcb.timers.retransmit = Some(Duration::from_micros(123_456));

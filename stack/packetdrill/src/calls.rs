@@ -19,7 +19,7 @@ pub(crate) struct PollFd {
 
 const RECEIVE_FLAGS: i32 =
     libc::MSG_DONTWAIT | libc::MSG_PEEK | libc::MSG_WAITALL | libc::MSG_TRUNC | libc::MSG_NOSIGNAL;
-const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_OOB;
 
 /// The patience of a call on a socket.
 fn patience(sockets: &Sockets, fd: i32, flags: i32, limit: Option<Duration>) -> Patience {
@@ -73,7 +73,7 @@ impl Host {
         if got.is_empty() { result.map(|()| got) } else { Ok(got) }
     }
 
-    /// Writes all bytes, or as many as there was room for.
+    /// Writes all bytes, or as many as there was room for. With `MSG_OOB` they are urgent, and in line (RFC 6093).
     pub(crate) fn send(&self, fd: i32, bytes: &[u8], flags: i32) -> Result<usize, Errno> {
         if flags & !SEND_FLAGS != 0 {
             return Err(Errno::EOPNOTSUPP);
@@ -83,7 +83,7 @@ impl Host {
             |sockets| patience(sockets, fd, flags, sockets.timeouts(fd).1),
             |sockets| {
                 // A byte or more has room now; for the rest the caller may wait.
-                done += sockets.send(fd, &bytes[done..])?;
+                done += sockets.send(fd, &bytes[done..], flags & libc::MSG_OOB != 0)?;
                 if done < bytes.len() { Err(Errno::EAGAIN) } else { Ok(()) }
             },
         );

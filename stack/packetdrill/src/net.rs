@@ -176,8 +176,8 @@ impl Net {
         self.change(key, |tcb, now| tcb.configure(now, &config));
     }
 
-    /// Queues bytes for sending. False if the connection takes none any more.
-    pub(crate) fn write(&mut self, key: ConnKey, bytes: &[u8]) -> bool {
+    /// Queues bytes for sending, perhaps urgent ones. False if the connection takes none any more.
+    pub(crate) fn write(&mut self, key: ConnKey, bytes: &[u8], is_urgent: bool) -> bool {
         let Some(conn) = self.conns.get_mut(&key) else { return false };
         let (source, offset) = self.store.append(conn.stream, bytes);
         conn.stream = Some(source);
@@ -185,6 +185,8 @@ impl Net {
         let is_taken = conn.tcb.push(Extent { len, place: Place::Local { source, offset } }).is_ok();
         if !is_taken {
             self.store.release(source, offset + len);
+        } else if is_urgent {
+            conn.tcb.mark_urgent();
         }
         self.settle(key);
         is_taken

@@ -204,7 +204,7 @@ impl Sockets {
     }
 
     /// Writes as many of the bytes as there is room for.
-    pub(crate) fn send(&mut self, fd: i32, bytes: &[u8]) -> Result<usize, Errno> {
+    pub(crate) fn send(&mut self, fd: i32, bytes: &[u8], is_urgent: bool) -> Result<usize, Errno> {
         let (key, conn) = self.connection(fd, Errno::EPIPE)?;
         let may_send = matches!(conn.tcb.state(), State::SynReceived | State::Established | State::CloseWait);
         let part = &bytes[..bytes.len().min(self.room(fd, conn))];
@@ -218,7 +218,7 @@ impl Sockets {
         if is_full {
             return Err(Errno::EAGAIN);
         }
-        if part.is_empty() || self.net.write(key, part) { Ok(part.len()) } else { Err(Errno::EPIPE) }
+        if part.is_empty() || self.net.write(key, part, is_urgent) { Ok(part.len()) } else { Err(Errno::EPIPE) }
     }
 
     /// How many bytes the send buffer takes.

@@ -4,7 +4,7 @@ mod driver;
 
 use std::time::{Duration, Instant};
 
-use baton_stack::tcp::{Options, Timestamps};
+use baton_stack::tcp::{Flags, Options, Timestamps};
 use driver::{A, Drive, FA, PA, PORT, R, RA, S, Sent, all, bytes, check, mss};
 use nix::errno::Errno;
 use nix::libc;
@@ -329,6 +329,21 @@ fn nodelay_and_cork_say_when_short_segments_leave() {
         drive.write(fd, b"d").unwrap();
         let late = drive.expect(PA, 15, 1, b"d").at - before;
         assert!((200_000..201_000).contains(&late), "{flags}: {late}");
+    }
+}
+
+#[test]
+fn urgent_bytes_are_marked_and_stay_in_line() {
+    for flags in ["", "move-every-event"] {
+        let drive = Drive::new(flags);
+        let (_, fd) = drive.connected();
+        assert_eq!(drive.send(fd, b"hurry", libc::MSG_OOB), Ok(5));
+        let sent = drive.expect(PA.with(Flags::URG), 1, 1, b"hurry");
+        assert_eq!(sent.urgent, 5);
+        assert_eq!(drive.send(fd, b"on", 0), Ok(2));
+        drive.inject(A, 1, 6, b"");
+        let sent = drive.expect(PA, 6, 1, b"on");
+        assert_eq!(sent.urgent, 0);
     }
 }
 

@@ -129,10 +129,10 @@ impl Host {
     }
 
     /// False if it was refused.
-    pub(crate) fn write(&mut self, now: Instant, bytes: &[u8]) -> bool {
+    pub(crate) fn write(&mut self, now: Instant, bytes: &[u8], is_urgent: bool) -> bool {
         self.step(now);
         let extent = self.store.extent(bytes);
-        let is_taken = self.tcb_mut().push(extent).is_ok();
+        let is_taken = self.tcb_mut().push(extent).is_ok() && (!is_urgent || self.tcb_mut().mark_urgent());
         self.transmit(now);
         is_taken
     }

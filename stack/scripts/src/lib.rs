@@ -5,10 +5,10 @@
 //! config <key> <value>                 before the first event; see below
 //! <ms> in  <flags> <seq> [len n] [ack n] [win n] [urg n] [ecn e] [options] [=> what came of it]
 //! <ms> out <flags> <seq> [len n] [ack n] [win n] [urg n] [ecn e] [options]
-//! <ms> write n | read n | close | abort      what the application calls
+//! <ms> write n | write n urgent | read n | close | abort      what the application calls
 //! <ms> break | linger | forget               what happens to the node
 //! <ms> stay | go                             see below
-//! <ms> state <name> | cwnd n | unsent n | unread n
+//! <ms> state <name> | cwnd n | unsent n | unread n | urgent n, or - for nothing
 //! ```
 //! **Numbers.** Times are milliseconds since the beginning, with decimals if need be. Sequence numbers count from 0 on both sides,
 //! SYN being 0; behind the scenes both wrap in the first kilobytes. Windows are as in the header, not scaled. TSval is the time in
@@ -25,7 +25,7 @@
 //! **out** says everything about flags, numbers and length, and of window, ECN field and options what it names. What leaves must leave at
 //! that very time, in that order, and nothing else may. Payload is compared to the byte.
 //!
-//! **What came of it**: words of `received acked established finished marked slowed closed`, or the name of a drop reason, or of
+//! **What came of it**: words of `received acked established finished marked slowed urgent closed`, or the name of a drop reason, or of
 //! what TIME-WAIT does; nothing behind `=>` means that it was taken and changed nothing; no `=>` means that nobody looks.
 //!
 //! **Who answers.** Before a SYN opens a connection there is nobody, and stray segments are answered with a reset, as a front-end

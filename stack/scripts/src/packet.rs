@@ -155,6 +155,7 @@ pub(crate) fn words(result: Result<Outcome, DropReason>) -> Vec<String> {
         (outcome.peer_finished, "finished"),
         (outcome.marked, "marked"),
         (outcome.slowed, "slowed"),
+        (outcome.urgent, "urgent"),
         (outcome.closed.is_some(), "closed"),
     ];
     all.iter().filter(|(is, _)| *is).map(|(_, name)| (*name).to_owned()).collect()
@@ -181,6 +182,9 @@ pub(crate) fn show(Sent { at, bytes, ecn }: &Sent) -> String {
     let seq = segment.seq.0.wrapping_sub(ISS.0);
     let (us, ack, len, window) = (at.micros(), relative(segment.ack), segment.payload.len(), segment.window);
     let mut text = format!("{}.{:03} out {letters} {seq} len {len} ack {ack} win {window}", us / 1000, us % 1000);
+    if segment.flags.has(Flags::URG) {
+        text += &format!(" urg {}", segment.urgent);
+    }
     if let Some((_, name)) = ECN.iter().find(|(known, _)| known == ecn && *ecn != Ecn::NotEct) {
         text += &format!(" ecn {name}");
     }

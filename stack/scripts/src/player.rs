@@ -71,7 +71,7 @@ impl<'a> Player<'a> {
         self.expect_silence()?;
         match act {
             Act::In(packet) => self.hand_in(packet),
-            Act::Write(n) => self.write(*n),
+            Act::Write(n, is_urgent) => self.write(*n, *is_urgent),
             Act::Read(n) => self.read(*n),
             Act::Close => self.host().map(|host| host.close(*at)),
             Act::Abort => self.host().map(|host| host.abort(*at)),
@@ -127,16 +127,17 @@ impl<'a> Player<'a> {
             Fact::State(name) => (format!("{:?}", tcb.state()) == *name, format!("{:?}", tcb.state())),
             Fact::Cwnd(n) => (tcb.cwnd() == *n, tcb.cwnd().to_string()),
             Fact::Unsent(n) => (tcb.unsent() == *n, tcb.unsent().to_string()),
+            Fact::Urgent(n) => (tcb.urgent() == *n, format!("{:?}", tcb.urgent())),
             Fact::Unread(n) => (tcb.unread().len() == *n, tcb.unread().len().to_string()),
         };
         if is { Ok(()) } else { Err(format!("it is {found}")) }
     }
 
-    fn write(&mut self, n: usize) -> Result<(), String> {
+    fn write(&mut self, n: usize, is_urgent: bool) -> Result<(), String> {
         let (now, from) = (self.now, self.written);
         let bytes = self.ours.get(from..from + n).ok_or("that much is never said")?.to_vec();
         self.written += n;
-        if self.host()?.write(now, &bytes) { Ok(()) } else { Err("it is refused".to_owned()) }
+        if self.host()?.write(now, &bytes, is_urgent) { Ok(()) } else { Err("it is refused".to_owned()) }
     }
 
     fn read(&mut self, n: usize) -> Result<(), String> {

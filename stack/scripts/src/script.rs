@@ -28,7 +28,7 @@ pub(crate) struct Step {
 pub(crate) enum Act {
     In(Box<Packet>),
     Out(Box<Packet>),
-    Write(usize),
+    Write(usize, bool),
     Read(usize),
     Close,
     Abort,
@@ -47,6 +47,7 @@ pub(crate) enum Fact {
     Cwnd(u32),
     Unsent(u64),
     Unread(usize),
+    Urgent(Option<u32>),
 }
 
 impl Script {
@@ -96,7 +97,8 @@ fn act(words: &[&str]) -> Result<Act, String> {
     Ok(match *words {
         ["in", ref rest @ ..] => Act::In(Box::new(Packet::parse(rest)?)),
         ["out", ref rest @ ..] => Act::Out(Box::new(Packet::parse(rest)?)),
-        ["write", n] => Act::Write(number(n)?),
+        ["write", n] => Act::Write(number(n)?, false),
+        ["write", n, "urgent"] => Act::Write(number(n)?, true),
         ["read", n] => Act::Read(number(n)?),
         ["close"] => Act::Close,
         ["abort"] => Act::Abort,
@@ -108,6 +110,8 @@ fn act(words: &[&str]) -> Result<Act, String> {
         ["state", name] => Act::Is(Fact::State(name.to_owned())),
         ["cwnd", n] => Act::Is(Fact::Cwnd(number(n)?)),
         ["unsent", n] => Act::Is(Fact::Unsent(number(n)?)),
+        ["urgent", "-"] => Act::Is(Fact::Urgent(None)),
+        ["urgent", n] => Act::Is(Fact::Urgent(Some(number(n)?))),
         ["unread", n] => Act::Is(Fact::Unread(number(n)?)),
         _ => return Err(format!("what is {}?", words.join(" "))),
     })

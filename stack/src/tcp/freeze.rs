@@ -96,8 +96,8 @@ impl Tcb {
             control_now: _,
             closed: _,
         } = self;
-        let Snd { iss, una, nxt, wnd, wl1, wl2, max_wnd, queue: _, fin, small } = snd;
-        let Rcv { irs, nxt: rcv_nxt, edge, mut buffer, consumed, out_of_order, latest, fin: rcv_fin } = rcv;
+        let Snd { iss, una, nxt, wnd, wl1, wl2, max_wnd, queue: _, fin, small, urgent } = snd;
+        let Rcv { irs, nxt: rcv_nxt, edge, mut buffer, consumed, out_of_order, latest, fin: rcv_fin, urgent: rcv_urgent } = rcv;
         let TsClock { offset: _, last: _, recent, recent_at, last_ack_sent } = ts;
         let Congestion { cwnd, ssthresh, growth } = cc;
         buffer.drain(..consumed);
@@ -115,6 +115,7 @@ impl Tcb {
             queue,
             fin,
             small,
+            snd_urgent: urgent,
             irs,
             rcv_nxt,
             rcv_edge: edge,
@@ -122,6 +123,7 @@ impl Tcb {
             out_of_order,
             rcv_latest: latest,
             rcv_fin,
+            rcv_urgent,
             tsval,
             ts_recent: recent,
             ts_recent_age: now.since(recent_at),
@@ -170,6 +172,7 @@ impl Tcb {
             queue,
             fin,
             small,
+            snd_urgent,
             irs,
             rcv_nxt,
             rcv_edge,
@@ -177,6 +180,7 @@ impl Tcb {
             out_of_order,
             rcv_latest,
             rcv_fin,
+            rcv_urgent,
             tsval,
             ts_recent,
             ts_recent_age,
@@ -199,9 +203,9 @@ impl Tcb {
         } = frozen;
         let queue = store_all(queue, content).map_err(ThawError::NoRoom)?;
         let (una, nxt, wnd) = (snd_una, snd_nxt, snd_wnd);
-        let snd = Snd { iss, una, nxt, wnd, wl1: snd_wl1, wl2: snd_wl2, max_wnd, queue, fin, small };
-        let (latest, fin) = (rcv_latest, rcv_fin);
-        let rcv = Rcv { irs, nxt: rcv_nxt, edge: rcv_edge, buffer: unread, consumed: 0, out_of_order, latest, fin };
+        let snd = Snd { iss, una, nxt, wnd, wl1: snd_wl1, wl2: snd_wl2, max_wnd, queue, fin, small, urgent: snd_urgent };
+        let (latest, fin, urgent) = (rcv_latest, rcv_fin, rcv_urgent);
+        let rcv = Rcv { irs, nxt: rcv_nxt, edge: rcv_edge, buffer: unread, consumed: 0, out_of_order, latest, fin, urgent };
         let mut tcb = Self {
             flow,
             state,

@@ -52,6 +52,8 @@ pub struct Frozen {
     pub fin: bool,
     /// Where the last short segment ended, while it is in flight.
     pub small: Option<SeqNum>,
+    /// Where our urgent data ends, while it is not acknowledged.
+    pub snd_urgent: Option<SeqNum>,
     /// IRS.
     pub irs: SeqNum,
     /// RCV.NXT.
@@ -66,6 +68,8 @@ pub struct Frozen {
     pub rcv_latest: SeqNum,
     /// Where the peer's FIN is, once it has come.
     pub rcv_fin: Option<SeqNum>,
+    /// Where the peer's urgent data ends, while not all of it has been consumed.
+    pub rcv_urgent: Option<SeqNum>,
     /// The TSval at the moment of freezing.
     pub tsval: u32,
     /// TS.Recent.
@@ -241,6 +245,8 @@ impl Frozen {
         let is_between = |seq: SeqNum| self.snd_una.le(seq) && seq.le(self.snd_nxt);
         ensure(self.timed.is_none_or(|(seq, _)| is_between(seq)), "timed segment")?;
         ensure(self.small.is_none_or(is_between), "short segment")?;
+        let up = self.snd_urgent.map_or(Some(0), |up| up.distance_from(self.snd_una));
+        ensure(up.is_some_and(|up| u64::from(up) <= queued), "urgent pointer")?;
         self.check_recovery(in_flight, ensure)
     }
 
@@ -297,6 +303,10 @@ impl Frozen {
             end = start + len;
         }
         let has_received_fin = self.rcv_fin.is_some_and(|fin| fin.lt(self.rcv_nxt));
+        let unread = u32::try_from(self.unread.len()).unwrap_or(WINDOW_MAX) + u32::from(has_received_fin);
+        let up = self.rcv_urgent.map_or(Some(1), |up| up.distance_from(self.rcv_nxt - unread));
+        let most = unread + window + u32::from(u16::MAX);
+        ensure(up.is_some_and(|up| (1..=most).contains(&up)), "urgent pointer")?;
         let state_says_so = matches!(self.state, State::CloseWait | State::Closing | State::LastAck | State::TimeWait);
         ensure(has_received_fin == state_says_so, "FIN of the peer")
     }

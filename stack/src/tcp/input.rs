@@ -41,8 +41,8 @@ impl Tcb {
         outcome.peer_finished = self.peer_finished() && !before.1;
         outcome.closed = self.closed;
         // A segment whose text is dropped may have said something else: an acknowledgment, FIN, the handshake's end.
-        let Outcome { received: _, acked, peer_finished, established, marked: _, slowed, closed: _ } = outcome;
-        if !(acked || peer_finished || established || slowed) {
+        let Outcome { received: _, acked, peer_finished, established, marked: _, slowed, urgent, closed: _ } = outcome;
+        if !(acked || peer_finished || established || slowed || urgent) {
             result?;
         }
         self.heard_at = now;
@@ -152,6 +152,7 @@ impl Tcb {
         if self.state != State::TimeWait {
             self.arm_keepalive(now);
         }
+        outcome.urgent = self.note_urgent(segment);
         let received = self.process_text(now, segment, outcome);
         if self.state == State::FinWait2 && received == Ok(true) {
             self.arm_fin_wait_2(now);
@@ -311,6 +312,7 @@ impl Tcb {
         self.release(acked - u32::from(fin_acked), content);
         self.snd.una = segment.ack;
         self.snd.small = self.snd.small.filter(|small| segment.ack.lt(*small));
+        self.snd.urgent = self.snd.urgent.filter(|up| segment.ack.lt(*up));
         self.sample_rtt(now, segment);
         self.note_answer(now);
         self.rec.sent.acknowledge(segment.ack, |len, run| delivery.note(len, run));
@@ -496,6 +498,7 @@ impl Tcb {
         }
         self.rcv.nxt += 1;
         self.rcv.edge = self.rcv.edge.max(self.rcv.nxt);
+        self.settle_urgent();
         self.ack_now = true;
         match self.state {
             State::Established => self.state = State::CloseWait,

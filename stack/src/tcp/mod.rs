@@ -36,6 +36,7 @@ mod tcb;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod urgent;
 
 pub use cc::{Algorithm, Congestion, Cubic, Growth, NewReno};
 pub use config::TcpConfig;

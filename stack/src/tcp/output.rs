@@ -335,6 +335,7 @@ impl Tcb {
         let window = ((self.window_to_offer() + round) / unit).min(0xffff);
         self.rcv.edge = self.rcv.edge.max(self.rcv.nxt + (window << scale));
         let flags = if self.signals.echo { flags.with(Flags::ECE) } else { flags };
+        let (flags, urgent) = self.urgent_field(seq, flags);
         let header = Segment {
             src_port: self.flow.vip.port,
             dst_port: self.flow.client.port,
@@ -342,7 +343,7 @@ impl Tcb {
             ack: self.rcv.nxt,
             flags,
             window: u16::try_from(window).unwrap_or(u16::MAX),
-            urgent: 0,
+            urgent,
             options,
             payload: &[],
             ecn: Ecn::NotEct,

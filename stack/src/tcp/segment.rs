@@ -36,6 +36,8 @@ impl Flags {
     pub const PSH: Self = Self(0x08);
     /// The acknowledgment field counts.
     pub const ACK: Self = Self(0x10);
+    /// The urgent pointer counts.
+    pub const URG: Self = Self(0x20);
     /// ECN-Echo: congestion was signalled (RFC 3168 section 6.1).
     pub const ECE: Self = Self(0x40);
     /// Congestion window reduced (RFC 3168 section 6.1).
@@ -93,7 +95,7 @@ pub struct Segment<'a> {
     pub flags: Flags,
     /// The window field, not scaled.
     pub window: u16,
-    /// The urgent pointer.
+    /// The urgent pointer: where urgent data ends, counted from the sequence number. Counts only with [`Flags::URG`].
     pub urgent: u16,
     /// Options.
     pub options: Options,

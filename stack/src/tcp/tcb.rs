@@ -101,6 +101,8 @@ pub struct Outcome {
     pub marked: bool,
     /// The window was reduced because data of ours was marked.
     pub slowed: bool,
+    /// There is urgent data, or more of it: [`Tcb::urgent`] says where it ends.
+    pub urgent: bool,
     /// The connection is closed.
     pub closed: Option<CloseReason>,
 }
@@ -158,6 +160,8 @@ pub struct Snd {
     pub fin: bool,
     /// Where the last short segment ended, while it is in flight, under Nagle's algorithm (RFC 9293 section 3.7.4).
     pub small: Option<SeqNum>,
+    /// SND.UP: where urgent data ends, while it is not acknowledged.
+    pub urgent: Option<SeqNum>,
 }
 
 impl Snd {
@@ -165,7 +169,7 @@ impl Snd {
     fn new(iss: SeqNum, syn: &Segment<'_>) -> Self {
         let wnd = u32::from(syn.window);
         let queue = Queue::default();
-        Self { iss, una: iss, nxt: iss + 1, wnd, wl1: syn.seq, wl2: iss, max_wnd: wnd, queue, fin: false, small: None }
+        Self { iss, una: iss, nxt: iss + 1, wnd, wl1: syn.seq, wl2: iss, max_wnd: wnd, queue, fin: false, small: None, urgent: None }
     }
 
     /// The sequence number behind the last byte that is queued: FIN's, if there is one.
@@ -208,6 +212,8 @@ pub struct Rcv {
     pub latest: SeqNum,
     /// Where FIN is, once it has come.
     pub fin: Option<SeqNum>,
+    /// RCV.UP: where urgent data ends, while not all of it has been consumed.
+    pub urgent: Option<SeqNum>,
 }
 
 impl Rcv {
@@ -216,7 +222,14 @@ impl Rcv {
         let nxt = irs + 1;
         let edge = nxt + config.recv_buffer_bytes.min(0xffff);
         let (buffer, out_of_order) = (Vec::new(), Vec::new());
-        Self { irs, nxt, edge, buffer, consumed: 0, out_of_order, latest: nxt, fin: None }
+        Self { irs, nxt, edge, buffer, consumed: 0, out_of_order, latest: nxt, fin: None, urgent: None }
+    }
+
+    /// The sequence number of the first byte that nobody has consumed, or of FIN behind the last.
+    pub(crate) fn unread_seq(&self) -> SeqNum {
+        let unread = u32::try_from(self.buffer.len() - self.consumed).unwrap_or(u32::MAX);
+        let has_fin = self.fin.is_some_and(|fin| fin.lt(self.nxt));
+        self.nxt - (unread + u32::from(has_fin))
     }
 }
 
@@ -370,6 +383,7 @@ impl Tcb {
             rcv.buffer.drain(..rcv.consumed);
             rcv.consumed = 0;
         }
+        self.settle_urgent();
         // Told at once when the window is at least twice what the peer has; else with the next acknowledgment, or each
         // segment that is read would be acknowledged.
         let (window, offered) = (self.window_to_offer(), self.offered());

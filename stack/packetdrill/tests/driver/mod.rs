@@ -58,6 +58,7 @@ pub(crate) struct Sent {
     pub(crate) seq: u32,
     pub(crate) ack: u32,
     pub(crate) window: u16,
+    pub(crate) urgent: u16,
     pub(crate) options: Options,
     pub(crate) payload: Vec<u8>,
 }
@@ -166,6 +167,13 @@ impl Drive {
         // SAFETY: the table's own userdata, and a buffer of that length.
         let n = unsafe { (self.table.write)(self.table.userdata, fd, bytes.as_ptr().cast(), bytes.len()) };
         check(n).map(|n| usize::try_from(n).expect("not negative"))
+    }
+
+    pub(crate) fn send(&self, fd: i32, bytes: &[u8], flags: i32) -> Result<usize, Errno> {
+        // SAFETY: as for `write`.
+        let sent =
+            check(unsafe { (self.table.send)(self.table.userdata, fd, bytes.as_ptr().cast(), bytes.len(), flags) });
+        sent.map(isize::cast_unsigned)
     }
 
     pub(crate) fn close(&self, fd: i32) -> Result<isize, Errno> {
@@ -283,9 +291,9 @@ impl Drive {
         assert_eq!((segment.src_port, segment.dst_port), (self.local.port, self.peer.port));
         let seq = if segment.flags.has(S) { 0 } else { segment.seq.since(self.iss()) };
         let ack = if segment.flags.has(A) { segment.ack.since(SeqNum(IRS)) } else { 0 };
-        let Segment { flags, window, options, payload, .. } = segment;
+        let Segment { flags, window, urgent, options, payload, .. } = segment;
         let payload = if flags.has(S) { segment.seq.0.to_be_bytes().to_vec() } else { payload.to_vec() };
-        Some(Sent { at: time - self.start, flags, seq, ack, window, options, payload })
+        Some(Sent { at: time - self.start, flags, seq, ack, window, urgent, options, payload })
     }
 
     /// The next packet, which must be this.

@@ -299,7 +299,7 @@ fn flags(letters: &str) -> Flags {
 }
 
 fn name(result: Result<Outcome, DropReason>) -> Vec<String> {
-    let Outcome { received, acked, peer_finished, established, marked: _, slowed: _, closed } = match result {
+    let Outcome { received, acked, peer_finished, established, marked: _, slowed: _, urgent: _, closed } = match result {
         Ok(outcome) => outcome,
         Err(reason) => return std::vec![std::format!("{reason:?}")],
     };
