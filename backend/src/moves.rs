@@ -231,8 +231,8 @@ impl<S: Service> BackEnd<S> {
     fn envelope(&self, flow: &Flow, next_hop: MacAddr) -> Option<(PortId, Envelope)> {
         let interfaces = &self.settings.interfaces;
         let interface = interfaces.iter().find(|i| i.is_on_link(flow.client.addr)).or_else(|| interfaces.first())?;
-        let (src, dst) = (flow.vip.addr, flow.client.addr);
-        let envelope = Envelope { src_mac: interface.mac, dst_mac: next_hop, vlan: interface.vlan, src, dst };
+        let (src, dst, ip) = (flow.vip.addr, flow.client.addr, self.settings.tcp.ip);
+        let envelope = Envelope { src_mac: interface.mac, dst_mac: next_hop, vlan: interface.vlan, src, dst, ip };
         Some((interface.port, envelope))
     }
 

@@ -8,6 +8,7 @@ use baton_stack::addr::MacAddr;
 use baton_stack::neighbor::Interface;
 use baton_stack::node::PortId;
 use baton_stack::tcp::{Algorithm, TcpConfig};
+use baton_stack::wire::IpSettings;
 use baton_stack::time::Duration;
 use handoff_proto::hold::HoldLimits;
 use handoff_proto::lease::LeaseSettings;
@@ -139,6 +140,7 @@ fn tcp(common: &Common) -> TcpConfig {
         user_timeout: perhaps(tcp.user_timeout),
         fin_wait_2: perhaps(tcp.fin_wait_2),
         initial_window_segments: tcp.initial_window_segments,
+        ip: IpSettings { hop_limit: tcp.hop_limit, dscp: tcp.dscp },
         nagle: tcp.nagle,
         ecn: tcp.ecn,
         congestion: match tcp.congestion {
@@ -214,7 +216,8 @@ mod tests {
     fn every_number_of_the_configuration_arrives() {
         let text = include_str!("../../docs/examples/backend.toml").replace(
             "[admin]",
-            "[tcp]\ncongestion = \"newreno\"\nkeepalive_ms = 9000\nuser_timeout_ms = 7000\nfin_wait_2_ms = 0\nrecv_buffer_bytes = 8192\n[limits]\nhead_bytes = 2048\n\
+            "[tcp]\ncongestion = \"newreno\"\nkeepalive_ms = 9000\nuser_timeout_ms = 7000\nfin_wait_2_ms = 0\nrecv_buffer_bytes = 8192\n\
+             hop_limit = 99\ndscp = 46\nnagle = true\necn = false\n[limits]\nhead_bytes = 2048\n\
              headers = 50\nbody_bytes = 51\nconnections = 52\nhalf_open = 51\nhold_packets_per_connection = 5\n\
              hold_packets = 54\nhold_ms = 55\nrecords = 1025\nimage_bytes = 1048575\n[admin]",
         );
@@ -223,6 +226,8 @@ mod tests {
         assert_eq!((settings.tcp.congestion, settings.tcp.keepalive), (Algorithm::NewReno, Some(ms(9_000))));
         assert_eq!((settings.tcp.user_timeout, settings.tcp.fin_wait_2), (Some(ms(7_000)), None));
         assert_eq!(settings.tcp.recv_buffer_bytes, 8_192);
+        assert_eq!(settings.tcp.ip, IpSettings { hop_limit: 99, dscp: 46 });
+        assert_eq!((settings.tcp.nagle, settings.tcp.ecn), (true, false));
         assert_eq!((settings.request.head.head_bytes_max, settings.request.head.headers_max), (2_048, 50));
         assert_eq!((settings.request.body_bytes_max, settings.connections_max), (51, 52));
         assert_eq!(settings.hold, HoldLimits { packets_per_flow: 5, packets: 54, time: ms(55) });

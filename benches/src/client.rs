@@ -4,7 +4,7 @@ use baton_stack::addr::{Endpoint, Flow, IpAddr, Ipv4Addr, MacAddr};
 use baton_stack::ecn::Ecn;
 use baton_stack::node::{Frame, RxChecksum};
 use baton_stack::tcp::{Flags, Options, Segment, SeqNum, Timestamps};
-use baton_stack::wire::{self, Envelope, Layers, Packet};
+use baton_stack::wire::{self, Envelope, IpSettings, Layers, Packet};
 
 use crate::cluster::{FRONT_END_MAC, VIP};
 use crate::frame::{Buffer, Wire};
@@ -130,6 +130,7 @@ impl Client {
             vlan: 0,
             src: self.flow.client.addr,
             dst: self.flow.vip.addr,
+            ip: IpSettings::DEFAULT,
         };
         wire.written(FRAME_LEN, |frame| {
             let len = segment.emit(&mut frame[envelope.len()..]);

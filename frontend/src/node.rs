@@ -397,6 +397,7 @@ impl FrontEnd {
             vlan: interface.vlan,
             src: flow.vip.addr,
             dst: flow.client.addr,
+            ip: self.settings.tcp.ip,
         })
     }
 

@@ -8,6 +8,7 @@ use baton_stack::addr::{Endpoint, MacAddr};
 use baton_stack::neighbor::Interface;
 use baton_stack::node::PortId;
 use baton_stack::tcp::{Algorithm, TcpConfig};
+use baton_stack::wire::IpSettings;
 use baton_stack::time::Duration;
 use handoff_proto::lease::LeaseSettings;
 use handoff_proto::names::Boot;
@@ -145,6 +146,7 @@ fn tcp(common: &Common) -> TcpConfig {
         user_timeout: perhaps(tcp.user_timeout),
         fin_wait_2: perhaps(tcp.fin_wait_2),
         initial_window_segments: tcp.initial_window_segments,
+        ip: IpSettings { hop_limit: tcp.hop_limit, dscp: tcp.dscp },
         nagle: tcp.nagle,
         ecn: tcp.ecn,
         congestion: match tcp.congestion {
@@ -227,7 +229,8 @@ mod tests {
             .replace("lease_margin_ms = 300", "lease_margin_ms = 320")
             .replace("stop_grace_ms = 2000", "stop_grace_ms = 2100")
             .replace("udp_port = 9910", "udp_port = 9911")
-            .replace("congestion = \"cubic\"", "congestion = \"newreno\"\nkeepalive_ms = 9000\ndata_retries = 4\nuser_timeout_ms = 7000\nfin_wait_2_ms = 0")
+            .replace("congestion = \"cubic\"", "congestion = \"newreno\"\nkeepalive_ms = 9000\ndata_retries = 4\nuser_timeout_ms = 7000\nfin_wait_2_ms = 0\nhop_limit = 99\ndscp = 46\nnagle = true")
+            .replace("ecn = true ", "ecn = false ")
             .replace("half_open = 4096", "half_open = 4095\nhead_bytes = 2048\nheaders = 50");
         let settings = settings(&text);
         assert_eq!((settings.interfaces[0].vlan, settings.tcp.mtu), (7, 1_400));
@@ -236,6 +239,8 @@ mod tests {
         assert_eq!((settings.stop_grace, settings.udp_port, settings.half_open_max), (ms(2_100), 9_911, 4_095));
         assert_eq!((settings.tcp.congestion, settings.tcp.keepalive), (Algorithm::NewReno, Some(ms(9_000))));
         assert_eq!(settings.tcp.data_retries, 4);
+        assert_eq!(settings.tcp.ip, IpSettings { hop_limit: 99, dscp: 46 });
+        assert_eq!((settings.tcp.nagle, settings.tcp.ecn), (true, false));
         assert_eq!((settings.tcp.user_timeout, settings.tcp.fin_wait_2), (Some(ms(7_000)), None));
         assert_eq!((settings.head.head_bytes_max, settings.head.headers_max), (2_048, 50));
     }

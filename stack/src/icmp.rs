@@ -134,7 +134,7 @@ pub fn echo_in_place(frame: &mut [u8], ip: &IpLayers) {
 mod tests {
     use super::*;
     use crate::addr::{Ipv4Addr, Ipv6Addr, MacAddr};
-    use crate::wire::{self, Envelope, Packet};
+    use crate::wire::{self, Envelope, IpSettings, Packet};
     use alloc::vec;
     use alloc::vec::Vec;
     use proptest::prelude::*;
@@ -158,7 +158,7 @@ mod tests {
             message[2..4].copy_from_slice(&sum.to_be_bytes());
         }
         let (src_mac, dst_mac) = (MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2]));
-        let envelope = Envelope { src_mac, dst_mac, vlan: 0, src, dst };
+        let envelope = Envelope { src_mac, dst_mac, vlan: 0, src, dst, ip: IpSettings::DEFAULT };
         let mut frame = vec![0; envelope.len()];
         frame.extend_from_slice(&message);
         envelope.write_headers(&mut frame, protocol, message.len());

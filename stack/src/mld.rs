@@ -14,7 +14,7 @@ use crate::checksum;
 use crate::drop::DropReason;
 use crate::ndp::multicast_mac;
 use crate::time::Duration;
-use crate::wire::{Envelope, IPV6_LEN, IpLayers, protocol};
+use crate::wire::{Envelope, IPV6_LEN, IpLayers, IpSettings, protocol};
 
 /// The type of a query.
 pub const QUERY: u8 = 130;
@@ -57,8 +57,8 @@ pub fn parse_query(message: &[u8], ip: &IpLayers) -> Result<Duration, DropReason
 /// What goes around a report from `mac`.
 #[must_use]
 pub const fn envelope(mac: MacAddr, vlan: u16) -> Envelope {
-    let dst_mac = multicast_mac(ROUTERS);
-    Envelope { src_mac: mac, dst_mac, vlan, src: IpAddr::V6(Ipv6Addr::UNSPECIFIED), dst: IpAddr::V6(ROUTERS) }
+    let (dst_mac, ip) = (multicast_mac(ROUTERS), IpSettings::DEFAULT);
+    Envelope { src_mac: mac, dst_mac, vlan, src: IpAddr::V6(Ipv6Addr::UNSPECIFIED), dst: IpAddr::V6(ROUTERS), ip }
 }
 
 /// The bytes of a frame with a report of that many groups.

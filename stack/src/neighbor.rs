@@ -14,7 +14,7 @@ use crate::mld;
 use crate::ndp::{self, ALL_NODES, Ndp, multicast_mac, solicited_node};
 use crate::node::{PortId, Transmit};
 use crate::time::{Duration, Instant, earliest};
-use crate::wire::{Envelope, write_ethernet};
+use crate::wire::{Envelope, IpSettings, write_ethernet};
 
 /// Time between two requests for the same address (RFC 1122 section 2.3.2.1: at most one a second; RFC 4861 section 10: one
 /// second).
@@ -385,7 +385,7 @@ impl Neighbors {
 
     fn send_ndp<T: Transmit>(&self, message: Ndp, src: Ipv6Addr, to: (Ipv6Addr, MacAddr), tx: &mut T) -> bool {
         let Interface { port, mac, vlan, .. } = self.interface;
-        let envelope = Envelope { src_mac: mac, dst_mac: to.1, vlan, src: IpAddr::V6(src), dst: IpAddr::V6(to.0) };
+        let envelope = Envelope { src_mac: mac, dst_mac: to.1, vlan, src: IpAddr::V6(src), dst: IpAddr::V6(to.0), ip: IpSettings::DEFAULT };
         tx.transmit(port, ndp::FRAME_LEN, |frame| message.emit(&envelope, frame))
     }
 

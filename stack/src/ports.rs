@@ -17,7 +17,7 @@ use crate::icmp::{self, Icmp};
 use crate::neighbor::{Interface, Neighbors};
 use crate::node::{Frame, PortId, Transmit, Verdict};
 use crate::time::{Instant, earliest};
-use crate::wire::{self, Envelope, IpLayers, Layers, Packet, protocol};
+use crate::wire::{self, Envelope, IpLayers, IpSettings, Layers, Packet, protocol};
 
 const TCP_HEADER_LEN: usize = 20;
 
@@ -199,7 +199,8 @@ impl Ports {
     ) -> Result<bool, DropReason> {
         let (at, dst_mac) = self.way_to(to, now)?;
         let interface = self.ports[at].interface();
-        let envelope = Envelope { src_mac: interface.mac, dst_mac, vlan: interface.vlan, src: interface.addr, dst: to };
+        let (src, ip) = (interface.addr, IpSettings::DEFAULT);
+        let envelope = Envelope { src_mac: interface.mac, dst_mac, vlan: interface.vlan, src, dst: to, ip };
         Ok(tx.transmit(interface.port, envelope.frame_len(interface.mtu), |frame| {
             let at = envelope.udp_payload_offset();
             match write(&mut frame[at..]) {
@@ -330,7 +331,7 @@ mod tests {
     }
 
     fn udp(dst_mac: MacAddr, src: IpAddr, dst: IpAddr) -> Bytes {
-        let envelope = Envelope { src_mac: PEER_MAC, dst_mac, vlan: 0, src, dst };
+        let envelope = Envelope { src_mac: PEER_MAC, dst_mac, vlan: 0, src, dst, ip: IpSettings::DEFAULT };
         let mut frame = vec![0; 80];
         let len = envelope.seal_udp(&mut frame, 9910, 9910, 4);
         frame.truncate(len);
@@ -338,7 +339,7 @@ mod tests {
     }
 
     fn ndp(message: Ndp, dst_mac: MacAddr, src: Ipv6Addr, dst: Ipv6Addr) -> Bytes {
-        let envelope = Envelope { src_mac: PEER_MAC, dst_mac, vlan: 0, src: IpAddr::V6(src), dst: IpAddr::V6(dst) };
+        let envelope = Envelope { src_mac: PEER_MAC, dst_mac, vlan: 0, src: IpAddr::V6(src), dst: IpAddr::V6(dst), ip: IpSettings::DEFAULT };
         let mut frame = vec![0; crate::ndp::FRAME_LEN];
         let len = message.emit(&envelope, &mut frame);
         frame.truncate(len);
@@ -350,7 +351,7 @@ mod tests {
         let (src, dst) = (IpAddr::V6(PEER_V6), IpAddr::V6(dst));
         let sum = crate::checksum::of_transport(src, dst, protocol::ICMPV6, &message);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
-        let envelope = Envelope { src_mac: PEER_MAC, dst_mac, vlan: 0, src, dst };
+        let envelope = Envelope { src_mac: PEER_MAC, dst_mac, vlan: 0, src, dst, ip: IpSettings::DEFAULT };
         let mut frame = vec![0; envelope.len()];
         frame.extend_from_slice(&message);
         envelope.write_headers(&mut frame, protocol::ICMPV6, message.len());
@@ -474,7 +475,7 @@ mod tests {
         for (own, v6) in [(OWN, true), (IpAddr::V6(OWN_V6), false)] {
             let [_, vip, peer] = family(v6);
             let (mut ports, mut sent) = (ports(&[own]), Sent::default());
-            let envelope = Envelope { src_mac: PEER_MAC, dst_mac: MAC, vlan: 0, src: peer, dst: vip };
+            let envelope = Envelope { src_mac: PEER_MAC, dst_mac: MAC, vlan: 0, src: peer, dst: vip, ip: IpSettings::DEFAULT };
             let mut frame = vec![0; envelope.len() + 20];
             frame[envelope.len() + 12] = 0x50;
             envelope.seal_tcp(&mut frame, 20, Ecn::NotEct);

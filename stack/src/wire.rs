@@ -29,8 +29,22 @@ pub mod protocol {
     pub const ICMPV6: u8 = 58;
 }
 
-/// The hop limit of every packet that a node originates.
+/// The hop limit of a packet that a node originates, where nothing else is set (RFC 1700).
 pub const HOP_LIMIT: u8 = 64;
+
+/// What the IP header of a node's own packets says, of what can be chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IpSettings {
+    /// Time to live, or hop limit.
+    pub hop_limit: u8,
+    /// The Differentiated Services codepoint, six bits (RFC 2474 section 3).
+    pub dscp: u8,
+}
+
+impl IpSettings {
+    /// [`HOP_LIMIT`] and best effort.
+    pub const DEFAULT: Self = Self { hop_limit: HOP_LIMIT, dscp: 0 };
+}
 
 const ETHERNET_LEN: usize = 14;
 const VLAN_TAG_LEN: usize = 4;
@@ -227,6 +241,8 @@ pub struct Envelope {
     pub src: IpAddr,
     /// Destination address, of the same family.
     pub dst: IpAddr,
+    /// The rest of the IP header.
+    pub ip: IpSettings,
 }
 
 impl Envelope {
@@ -300,6 +316,7 @@ impl Envelope {
         };
         let at = write_ethernet(frame, self.src_mac, self.dst_mac, self.vlan, ethertype);
         let length = u16::try_from(len).unwrap_or(u16::MAX);
+        let IpSettings { hop_limit, dscp } = self.ip;
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let header = &mut frame[at..at + IPV4_LEN];
@@ -307,11 +324,12 @@ impl Envelope {
                 let mut ip = Ipv4Packet::new_unchecked(header);
                 ip.set_version(4);
                 ip.set_header_len(20);
+                ip.set_dscp(dscp);
                 ip.set_ecn(ecn as u8);
                 ip.set_total_len(length.saturating_add(20));
                 // Never fragmented, so the identification may be zero (RFC 6864 section 4.1).
                 ip.set_dont_frag(true);
-                ip.set_hop_limit(HOP_LIMIT);
+                ip.set_hop_limit(hop_limit);
                 ip.set_next_header(protocol.into());
                 ip.set_src_addr(src);
                 ip.set_dst_addr(dst);
@@ -322,10 +340,10 @@ impl Envelope {
                 header.fill(0);
                 let mut ip = Ipv6Packet::new_unchecked(header);
                 ip.set_version(6);
-                ip.set_traffic_class(ecn as u8);
+                ip.set_traffic_class(dscp << 2 | ecn as u8);
                 ip.set_payload_len(length);
                 ip.set_next_header(protocol.into());
-                ip.set_hop_limit(HOP_LIMIT);
+                ip.set_hop_limit(hop_limit);
                 ip.set_src_addr(src);
                 ip.set_dst_addr(dst);
             }
@@ -369,7 +387,8 @@ mod tests {
         } else {
             (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)))
         };
-        Envelope { src_mac: MacAddr([2, 0, 0, 0, 0, 1]), dst_mac: MacAddr([2, 0, 0, 0, 0, 2]), vlan, src, dst }
+        let ip = IpSettings::DEFAULT;
+        Envelope { src_mac: MacAddr([2, 0, 0, 0, 0, 1]), dst_mac: MacAddr([2, 0, 0, 0, 0, 2]), vlan, src, dst, ip }
     }
 
     fn udp_frame(vlan: u16, v6: bool, payload: &[u8]) -> Vec<u8> {
@@ -471,6 +490,22 @@ mod tests {
         // RFC 3168 section 5: 01 is ECT(1), 10 is ECT(0), 11 is CE.
         let names = [0, 1, 2, 3, 0xfe].map(Ecn::of);
         assert_eq!(names, [Ecn::NotEct, Ecn::Ect1, Ecn::Ect0, Ecn::Ce, Ecn::Ect0]);
+    }
+
+    #[test]
+    fn hop_limit_and_dscp_go_out_as_they_are_set() {
+        for v6 in [false, true] {
+            for (hop_limit, dscp, ecn) in [(1, 63, Ecn::Ect0), (255, 46, Ecn::NotEct), (64, 0, Ecn::Ce)] {
+                let envelope = Envelope { ip: IpSettings { hop_limit, dscp }, ..envelope(0, v6) };
+                let mut frame = vec![0; 100];
+                let len = envelope.seal_tcp(&mut frame, 20, ecn);
+                let ip = ip_of(&frame[..len], 0);
+                assert_eq!((ip.hop_limit, ip.ecn), (hop_limit, ecn));
+                // RFC 2474 section 3: the six bits in front of the ECN field, in the second byte or four bits after the version.
+                let class = if v6 { frame[14] << 4 | frame[15] >> 4 } else { frame[15] };
+                assert_eq!(class >> 2, dscp);
+            }
+        }
     }
 
     #[test]

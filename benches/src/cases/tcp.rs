@@ -4,7 +4,7 @@ use anyhow::Result;
 use baton_stack::node::Frame;
 use baton_stack::tcp::{Content, ContentLost, Extent, Place, Segment, SeqNum, SourceId, Tcb, TcpConfig, Written};
 use baton_stack::time::{Duration, Instant};
-use baton_stack::wire::{self, Envelope, Layers, Packet};
+use baton_stack::wire::{self, Envelope, IpSettings, Layers, Packet};
 
 use super::{Done, dropped};
 use crate::client::{CLIENT_MAC, Client};
@@ -151,7 +151,7 @@ impl Bulk {
 
 fn envelope(client: &Client) -> Envelope {
     let (src, dst) = (client.flow.vip.addr, client.flow.client.addr);
-    Envelope { src_mac: FRONT_END_MAC, dst_mac: CLIENT_MAC, vlan: 0, src, dst }
+    Envelope { src_mac: FRONT_END_MAC, dst_mac: CLIENT_MAC, vlan: 0, src, dst, ip: IpSettings::DEFAULT }
 }
 
 fn segment_of(tcp: &[u8]) -> Result<Segment<'_>> {

@@ -135,8 +135,8 @@ table! {
         "delayed_ack_ms" => delayed_ack: Duration = Duration::from_millis(40), ms(0, 499);
         /// How long a closed connection is remembered, so that late segments of it do no harm (TIME-WAIT).
         "time_wait_ms" => time_wait: Duration = Duration::from_millis(60_000), ms(100, 240_000);
-        /// How often an unanswered SYN-ACK is repeated.
-        "syn_ack_retries" => syn_ack_retries: u8 = 5, int(0, 10, "");
+        /// How often an unanswered SYN-ACK is repeated; seven times last for three minutes (RFC 9293 section 3.8.3).
+        "syn_ack_retries" => syn_ack_retries: u8 = 7, int(0, 10, "");
         /// How often unacknowledged data is repeated before the connection is given up (R2 of RFC 9293 section 3.8.3).
         "data_retries" => data_retries: u8 = 15, int(3, 30, "");
         /// Idle time after which the client is probed; 0 means never (RFC 9293 section 3.8.4: off by default).
@@ -153,6 +153,10 @@ table! {
         "in_flight_bytes_max" => in_flight_bytes_max: u32 = 524_288, int(16_384, 2_097_152, "bytes");
         /// The congestion control algorithm of new connections.
         "congestion" => congestion: Congestion = Congestion::Cubic, text("\"cubic\" or \"newreno\"");
+        /// The hop limit, or time to live, of packets to clients.
+        "hop_limit" => hop_limit: u8 = 64, int(1, 255, "");
+        /// The Differentiated Services codepoint of packets to clients (RFC 2474); 0 is best effort.
+        "dscp" => dscp: u8 = 0, int(0, 63, "");
         /// Whether a short segment waits while another short one is in flight (Nagle's algorithm); responses are queued whole, so it would gain nothing.
         "nagle" => nagle: bool = false, text("true or false");
         /// Whether ECN is agreed on with clients that offer it (RFC 3168): routers then mark what they would have dropped.

@@ -11,7 +11,7 @@ use baton_stack::tcp::{
     Written, isn, reset_for, ts_offset, ts_offset_above,
 };
 use baton_stack::time::{Duration, Instant, earliest};
-use baton_stack::wire::{self, Envelope, protocol};
+use baton_stack::wire::{self, Envelope, IpSettings, protocol};
 use handoff_proto::image::{Image, Plan};
 use handoff_proto::message::Served;
 use handoff_proto::names::Epoch;
@@ -449,7 +449,7 @@ impl Listener {
 
 fn envelope(flow: Flow) -> Envelope {
     let mac = MacAddr::default();
-    Envelope { src_mac: mac, dst_mac: mac, vlan: 0, src: flow.vip.addr, dst: flow.client.addr }
+    Envelope { src_mac: mac, dst_mac: mac, vlan: 0, src: flow.vip.addr, dst: flow.client.addr, ip: IpSettings::DEFAULT }
 }
 
 /// How long after `from` something is, in whole microseconds.

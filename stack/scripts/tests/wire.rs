@@ -5,7 +5,7 @@ use baton_stack::drop::DropReason;
 use baton_stack::ecn::Ecn;
 use baton_stack::node::RxChecksum;
 use baton_stack::tcp::{Flags, Options, Segment, SeqNum};
-use baton_stack::wire::{Envelope, HOP_LIMIT, Packet, parse};
+use baton_stack::wire::{Envelope, HOP_LIMIT, IpSettings, Packet, parse};
 
 const PAYLOAD: &[u8] = b"some text of odd length";
 
@@ -15,7 +15,7 @@ fn envelope(is_ipv6: bool) -> Envelope {
         true => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(last))),
     };
     let mac = |last| MacAddr([2, 0, 0, 0, 0, last]);
-    Envelope { src_mac: mac(1), dst_mac: mac(2), vlan: 0, src: addr(1), dst: addr(2) }
+    Envelope { src_mac: mac(1), dst_mac: mac(2), vlan: 0, src: addr(1), dst: addr(2), ip: IpSettings::DEFAULT }
 }
 
 fn frame(is_ipv6: bool) -> Vec<u8> {

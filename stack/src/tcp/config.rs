@@ -2,6 +2,7 @@
 
 use super::cc::Algorithm;
 use crate::time::Duration;
+use crate::wire::IpSettings;
 
 /// Settings of a node's connections. They do not travel: a thawed connection takes those of its new node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +42,8 @@ pub struct TcpConfig {
     pub initial_window_segments: u8,
     /// Congestion control of new connections.
     pub congestion: Algorithm,
+    /// What the IP header of its packets says.
+    pub ip: IpSettings,
     /// Whether a short segment waits while another one is in flight (Nagle's algorithm, RFC 9293 section 3.7.4).
     pub nagle: bool,
     /// Whether a short segment waits for more in any case, [`CORK_MAX`](super::CORK_MAX) at the longest. A wish of the application
@@ -61,7 +64,7 @@ impl Default for TcpConfig {
             rto_max: Duration::from_secs(60),
             delayed_ack: Duration::from_millis(40),
             time_wait: Duration::from_secs(60),
-            syn_ack_retries: 5,
+            syn_ack_retries: 7,
             data_retries: 15,
             keepalive: None,
             user_timeout: None,
@@ -70,6 +73,7 @@ impl Default for TcpConfig {
             keepalive_probes: 5,
             initial_window_segments: 10,
             congestion: Algorithm::Cubic,
+            ip: IpSettings::DEFAULT,
             nagle: false,
             cork: false,
             ecn: true,

@@ -10,7 +10,7 @@ use baton_stack::addr::{Endpoint, IpAddr, Ipv4Addr, Ipv6Addr, MacAddr};
 use baton_stack::ecn::Ecn;
 use baton_stack::node::RxChecksum;
 use baton_stack::tcp::{Flags, Options, Segment, SeqNum};
-use baton_stack::wire::{self, Envelope};
+use baton_stack::wire::{self, Envelope, IpSettings};
 use nix::errno::Errno;
 use nix::libc;
 
@@ -257,7 +257,7 @@ impl Drive {
             payload,
         };
         let (mac, src, dst) = (MacAddr::default(), self.peer.addr, self.local.addr);
-        let envelope = Envelope { src_mac: mac, dst_mac: mac, vlan: 0, src, dst };
+        let envelope = Envelope { src_mac: mac, dst_mac: mac, vlan: 0, src, dst, ip: IpSettings::DEFAULT };
         let mut frame = vec![0; 2_000];
         let len = segment.emit(&mut frame[envelope.len()..]);
         let total = envelope.seal_tcp(&mut frame, len, Ecn::NotEct);

@@ -19,7 +19,7 @@ use baton_stack::addr::{Endpoint, Flow, IpAddr, MacAddr};
 use baton_stack::node::{Frame, RxChecksum};
 use baton_stack::tcp::{Segment, TcpConfig};
 use baton_stack::time::{Duration, Instant, earliest};
-use baton_stack::wire::{self, Envelope, Packet};
+use baton_stack::wire::{self, Envelope, IpSettings, Packet};
 use siphasher::sip::SipHasher13;
 
 use crate::dice::{Dice, Seed};
@@ -170,8 +170,9 @@ impl Path {
         let now = *now;
         for (n, conn) in conns.iter_mut().enumerate() {
             let Flow { client, vip } = conn.flow;
-            let to_peer = Envelope { src_mac: HOST_MAC, dst_mac: PEER_MAC, vlan: 0, src: vip.addr, dst: client.addr };
-            let to_host = Envelope { src_mac: PEER_MAC, dst_mac: HOST_MAC, vlan: 0, src: client.addr, dst: vip.addr };
+            let (vlan, ip) = (0, IpSettings::DEFAULT);
+            let to_peer = Envelope { src_mac: HOST_MAC, dst_mac: PEER_MAC, vlan, src: vip.addr, dst: client.addr, ip };
+            let to_host = Envelope { src_mac: PEER_MAC, dst_mac: HOST_MAC, vlan, src: client.addr, dst: vip.addr, ip };
             while let Some(frame) = conn.host.poll_transmit(now, &to_peer) {
                 trace.write_u64(now.micros());
                 trace.write(frame.bytes());

@@ -81,7 +81,8 @@ fn a_small_mtu_is_told() {
 
 #[test]
 fn the_syn_ack_is_repeated_and_given_up() {
-    run(
+    run_with(
+        &TcpConfig { syn_ack_retries: 5, ..TcpConfig::default() },
         "",
         "0     in  S 0 win 65535 mss 1460
          0     out SA 0 ack 1
