@@ -123,7 +123,7 @@ impl<S: Service> BackEnd<S> {
             sessions,
             links,
             link_of_front_end: HashMap::with_hasher(hasher.clone()),
-            engine: Engine::new(settings.connections_max, now),
+            engine: Engine::new(settings.connections_max, settings.window_bytes_max, now),
             flows: FlowTable::new(settings.connections_max, seeds),
             owned: HashMap::with_hasher(hasher.clone()),
             frozen: HashMap::with_hasher(hasher),

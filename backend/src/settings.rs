@@ -8,8 +8,8 @@ use baton_stack::addr::MacAddr;
 use baton_stack::neighbor::Interface;
 use baton_stack::node::PortId;
 use baton_stack::tcp::{Algorithm, TcpConfig};
-use baton_stack::wire::IpSettings;
 use baton_stack::time::Duration;
+use baton_stack::wire::IpSettings;
 use handoff_proto::hold::HoldLimits;
 use handoff_proto::lease::LeaseSettings;
 use handoff_proto::names::Boot;
@@ -43,6 +43,8 @@ pub struct Settings {
     pub request: RequestLimits,
     /// Connections.
     pub connections_max: usize,
+    /// Bytes that receive windows may grow by, of all connections together.
+    pub window_bytes_max: u64,
     /// Packets that wait for their connection.
     pub hold: HoldLimits,
     /// What is remembered of connections that moved or closed.
@@ -91,6 +93,7 @@ impl Settings {
             tcp: tcp(common),
             request: RequestLimits { head: head(&common.limits), body_bytes_max: common.limits.body_bytes },
             connections_max: count(common.limits.connections),
+            window_bytes_max: common.limits.window_bytes,
             hold: hold(&common.limits),
             records_max: count(common.limits.records),
             image_bytes_max: count(common.limits.image_bytes),
@@ -128,6 +131,7 @@ fn tcp(common: &Common) -> TcpConfig {
     TcpConfig {
         mtu: common.ports.iter().map(|port| port.mtu).min().unwrap_or(TcpConfig::default().mtu),
         recv_buffer_bytes: tcp.recv_buffer_bytes,
+        recv_buffer_max_bytes: tcp.recv_buffer_max_bytes,
         in_flight_bytes_max: tcp.in_flight_bytes_max,
         rto_initial: tcp.rto_initial,
         rto_min: tcp.rto_min,

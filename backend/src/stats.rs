@@ -2,6 +2,7 @@
 
 use baton_stack::addr::ConnId;
 use baton_stack::drop::DropCounters;
+use baton_stack::engine::Windows;
 use baton_stack::tcp::CloseReason;
 use baton_stack::time::Instant;
 use handoff_proto::admin::{Connections, Page, WishRefused, WishTaken};
@@ -44,6 +45,8 @@ pub struct Snapshot {
     pub stats: Stats,
     /// What was dropped.
     pub drops: DropCounters,
+    /// Receive windows that have grown.
+    pub windows: Windows,
     /// Connections that are owned now.
     pub connections: usize,
     /// Connections that are frozen, on their way to another node.
@@ -125,6 +128,7 @@ impl<S> BackEnd<S> {
         Snapshot {
             stats: self.stats,
             drops: self.ports.drops.clone(),
+            windows: self.engine.windows(),
             connections: self.engine.len(),
             leaving: self.frozen.len(),
             held: self.hold.len(),

@@ -207,7 +207,7 @@ impl FrontEnd {
             arbiter: Arbiter::new(),
             routes: Routes::new(settings.connections_max, [a, b, c, d]),
             dispatcher: Dispatcher::new(settings.routes.clone(), &names),
-            engine: Engine::new(settings.connections_max, now),
+            engine: Engine::new(settings.connections_max, settings.window_bytes_max, now),
             store: Store::default(),
             frozen: HashMap::with_hasher(RandomState::with_seeds(a, c, b, d)),
             donors_due: DueList::new(),

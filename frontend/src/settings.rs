@@ -8,8 +8,8 @@ use baton_stack::addr::{Endpoint, MacAddr};
 use baton_stack::neighbor::Interface;
 use baton_stack::node::PortId;
 use baton_stack::tcp::{Algorithm, TcpConfig};
-use baton_stack::wire::IpSettings;
 use baton_stack::time::Duration;
+use baton_stack::wire::IpSettings;
 use handoff_proto::lease::LeaseSettings;
 use handoff_proto::names::Boot;
 use handoff_proto::seal::ClusterSecret;
@@ -48,6 +48,8 @@ pub struct Settings {
     pub head: HeadLimits,
     /// Connections.
     pub connections_max: usize,
+    /// Bytes that receive windows may grow by, of all connections together.
+    pub window_bytes_max: u64,
     /// Connections whose handshake is not finished.
     pub half_open_max: usize,
     /// How long an orderly stop may take before connections are reset.
@@ -90,6 +92,7 @@ impl Settings {
             tcp: tcp(common),
             head: head(&common.limits),
             connections_max: count(common.limits.connections),
+            window_bytes_max: common.limits.window_bytes,
             half_open_max: count(common.limits.half_open),
             stop_grace: common.node.stop_grace,
         }
@@ -134,6 +137,7 @@ fn tcp(common: &Common) -> TcpConfig {
     TcpConfig {
         mtu: common.ports.iter().map(|port| port.mtu).min().unwrap_or(TcpConfig::default().mtu),
         recv_buffer_bytes: tcp.recv_buffer_bytes,
+        recv_buffer_max_bytes: tcp.recv_buffer_max_bytes,
         in_flight_bytes_max: tcp.in_flight_bytes_max,
         rto_initial: tcp.rto_initial,
         rto_min: tcp.rto_min,

@@ -2,6 +2,7 @@
 
 use baton_stack::addr::ConnId;
 use baton_stack::drop::DropCounters;
+use baton_stack::engine::Windows;
 use baton_stack::tcp::CloseReason;
 use handoff_proto::admin::{Connections, Page, WishRefused, WishTaken};
 use handoff_proto::arbiter::{Choice, ResetCause};
@@ -44,6 +45,8 @@ pub struct Snapshot {
     pub stats: Stats,
     /// What was dropped.
     pub drops: DropCounters,
+    /// Receive windows that have grown.
+    pub windows: Windows,
     /// Connections with a route, without those in TIME_WAIT.
     pub connections: usize,
     /// Connections in TIME_WAIT.
@@ -188,6 +191,7 @@ impl FrontEnd {
         Snapshot {
             stats: self.stats,
             drops: self.ports.drops.clone(),
+            windows: self.engine.windows(),
             connections: live,
             time_wait: self.routes.len() - live,
             half_open: self.half_open,

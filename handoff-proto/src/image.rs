@@ -32,7 +32,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::codec::{Reader, Wire};
 use crate::message::{RefuseReason, Served};
 use flight::{Flight, RUN_LEN, UndoNumbers};
-use signals::SignalNumbers;
+use signals::{SignalNumbers, WindowNumbers};
 
 use crate::names::Epoch;
 
@@ -58,6 +58,7 @@ const KIND_PLAN: u16 = KIND_MUST_UNDERSTAND | 6;
 const KIND_FLIGHT: u16 = KIND_MUST_UNDERSTAND | 7;
 const KIND_UNDO: u16 = KIND_MUST_UNDERSTAND | 8;
 const KIND_SIGNALS: u16 = KIND_MUST_UNDERSTAND | 0x10;
+const KIND_WINDOW: u16 = KIND_MUST_UNDERSTAND | 0x11;
 
 /// No time: the timer does not run.
 const NEVER: u64 = u64::MAX;
@@ -346,6 +347,7 @@ struct TcbParts {
     flight: Option<Flight>,
     undo: Option<UndoNumbers>,
     signals: Option<SignalNumbers>,
+    window: Option<WindowNumbers>,
 }
 
 impl Parts {
@@ -387,6 +389,10 @@ impl Parts {
                 let signals = SignalNumbers::read_from_bytes(value);
                 tcb.signals = Some(signals.map_err(|_| ImageError::Malformed("signals"))?);
             }
+            KIND_WINDOW if tcb.window.is_none() => {
+                let window = WindowNumbers::read_from_bytes(value);
+                tcb.window = Some(window.map_err(|_| ImageError::Malformed("receive window"))?);
+            }
             KIND_PLAN if plan.is_empty() => {
                 while !plan.is_full() && !reader.is_empty() {
                     let n = reader.take().ok_or(ImageError::Truncated)?;
@@ -396,7 +402,7 @@ impl Parts {
                 ensure_end(&reader, "plan")?;
             }
             KIND_OUT_OF_ORDER | KIND_BYTES | KIND_REMOTE | KIND_SENT | KIND_FLIGHT | KIND_UNDO | KIND_SIGNALS
-            | KIND_PLAN => {
+            | KIND_WINDOW | KIND_PLAN => {
                 return Err(ImageError::Malformed("number of parts"));
             }
             kind if kind & KIND_MUST_UNDERSTAND != 0 => return Err(ImageError::UnknownPart(kind)),
@@ -465,6 +471,10 @@ fn put_parts(out: &mut Vec<u8>, tcb: &Frozen) {
     if signals != SignalNumbers::default() {
         put_part(out, KIND_SIGNALS, |out| out.extend_from_slice(signals.as_bytes()));
     }
+    let window = WindowNumbers::of(tcb.tuning);
+    if window != WindowNumbers::default() {
+        put_part(out, KIND_WINDOW, |out| out.extend_from_slice(window.as_bytes()));
+    }
 }
 
 #[expect(clippy::too_many_lines, reason = "one field a line: nothing to split")]
@@ -492,6 +502,7 @@ fn block_of(tcb: &Frozen) -> Block {
         rcv_latest,
         rcv_fin,
         rcv_urgent: _,
+        tuning: _,
         tsval,
         ts_recent,
         ts_recent_age,
@@ -580,7 +591,7 @@ fn block_of(tcb: &Frozen) -> Block {
 
 #[expect(clippy::too_many_lines, reason = "one field a line: nothing to split")]
 fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, ImageError> {
-    let TcbParts { queue, unread, out_of_order, sent, flight, undo, signals } = parts;
+    let TcbParts { queue, unread, out_of_order, sent, flight, undo, signals, window } = parts;
     let signals = signals.unwrap_or_default();
     let flight = flight.unwrap_or_default();
     if block.reserved.get() != 0 {
@@ -621,6 +632,7 @@ fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, Image
         rcv_latest: seq(block.rcv_latest),
         rcv_fin: has(FLAG_RCV_FIN).then(|| seq(block.rcv_fin)),
         rcv_urgent: signals.urgent().1,
+        tuning: window.unwrap_or_default().tuning(),
         tsval: block.tsval.get(),
         ts_recent: block.ts_recent.get(),
         ts_recent_age: age(block.ts_recent_age)?,

@@ -35,6 +35,8 @@ pub struct Conn<A> {
     /// What goes around its segments.
     pub envelope: Envelope,
     queued: bool,
+    /// How much of the memory for windows it has.
+    window_bytes: u32,
 }
 
 /// The engine holds as many connections as its limit allows; the refused connection comes back.
@@ -48,13 +50,43 @@ pub struct Engine<A> {
     wheel: Wheel,
     ready: VecDeque<ConnKey>,
     limit: usize,
+    windows: Windows,
+}
+
+/// Receive windows that have grown: bytes that peers may send beyond what each connection begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Windows {
+    /// Granted now, to all connections together.
+    pub bytes: u64,
+    /// As much at the most.
+    pub bytes_max: u64,
+    /// How often a connection has got less than it could have used.
+    pub refused: u64,
+}
+
+impl Windows {
+    /// Takes as much of `wanted` as there is.
+    fn take(&mut self, wanted: u32) -> u32 {
+        let room = u32::try_from(self.bytes_max.saturating_sub(self.bytes)).unwrap_or(u32::MAX);
+        let taken = wanted.min(room);
+        self.bytes += u64::from(taken);
+        self.refused += u64::from(taken < wanted);
+        taken
+    }
 }
 
 impl<A> Engine<A> {
-    /// An engine for at most `limit` connections.
+    /// An engine for at most `limit` connections, whose receive windows may grow by `window_bytes_max` bytes in all.
     #[must_use]
-    pub fn new(limit: usize, now: Instant) -> Self {
-        Self { conns: Slab::new(), wheel: Wheel::new(now), ready: VecDeque::new(), limit }
+    pub fn new(limit: usize, window_bytes_max: u64, now: Instant) -> Self {
+        let windows = Windows { bytes_max: window_bytes_max, ..Windows::default() };
+        Self { conns: Slab::new(), wheel: Wheel::new(now), ready: VecDeque::new(), limit, windows }
+    }
+
+    /// What receive windows have grown by.
+    #[must_use]
+    pub const fn windows(&self) -> Windows {
+        self.windows
     }
 
     /// How many connections there are.
@@ -77,14 +109,17 @@ impl<A> Engine<A> {
     pub fn insert(
         &mut self,
         now: Instant,
-        tcb: Tcb,
+        mut tcb: Tcb,
         app: A,
         port: PortId,
         envelope: Envelope,
     ) -> Result<ConnKey, EngineFull<A>> {
         let free = if self.conns.len() < self.limit { u32::try_from(self.conns.vacant_key()).ok() } else { None };
         let Some(key) = free.map(ConnKey) else { return Err(EngineFull(tcb, app)) };
-        self.conns.insert(Conn { tcb, app, port, envelope, queued: false });
+        // One that comes from another node may have grown there.
+        let window_bytes = self.windows.take(tcb.grown_window());
+        tcb.limit_window(window_bytes);
+        self.conns.insert(Conn { tcb, app, port, envelope, queued: false, window_bytes });
         self.settle(key, now);
         Ok(key)
     }
@@ -93,6 +128,7 @@ impl<A> Engine<A> {
     pub fn remove(&mut self, key: ConnKey) -> Option<Conn<A>> {
         self.wheel.set(key.0, None);
         let conn = self.conns.try_remove(key.index())?;
+        self.windows.bytes -= u64::from(conn.window_bytes);
         if conn.queued {
             self.ready.retain(|&queued| queued != key);
         }
@@ -159,6 +195,12 @@ impl<A> Engine<A> {
     /// Brings deadline and send queue in order after the TCB was changed from outside.
     pub fn settle(&mut self, key: ConnKey, now: Instant) {
         let Some(conn) = self.conns.get_mut(key.index()) else { return };
+        if let Some(wanted) = conn.tcb.wanted_window() {
+            let window = conn.tcb.window();
+            let taken = self.windows.take(wanted - window);
+            conn.window_bytes += taken;
+            conn.tcb.grant_window(window + taken);
+        }
         conn.tcb.check_stall(now);
         self.wheel.set(key.0, conn.tcb.poll_at());
         if !conn.queued && conn.tcb.wants_transmit(now) {

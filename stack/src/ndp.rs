@@ -176,7 +176,14 @@ mod tests {
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
 
     fn envelope(src: Ipv6Addr, dst: Ipv6Addr) -> Envelope {
-        Envelope { src_mac: MAC, dst_mac: MAC, vlan: 0, src: IpAddr::V6(src), dst: IpAddr::V6(dst), ip: IpSettings::DEFAULT }
+        Envelope {
+            src_mac: MAC,
+            dst_mac: MAC,
+            vlan: 0,
+            src: IpAddr::V6(src),
+            dst: IpAddr::V6(dst),
+            ip: IpSettings::DEFAULT,
+        }
     }
 
     fn framed(message: Ndp, src: Ipv6Addr, dst: Ipv6Addr) -> Vec<u8> {

@@ -385,7 +385,14 @@ impl Neighbors {
 
     fn send_ndp<T: Transmit>(&self, message: Ndp, src: Ipv6Addr, to: (Ipv6Addr, MacAddr), tx: &mut T) -> bool {
         let Interface { port, mac, vlan, .. } = self.interface;
-        let envelope = Envelope { src_mac: mac, dst_mac: to.1, vlan, src: IpAddr::V6(src), dst: IpAddr::V6(to.0), ip: IpSettings::DEFAULT };
+        let envelope = Envelope {
+            src_mac: mac,
+            dst_mac: to.1,
+            vlan,
+            src: IpAddr::V6(src),
+            dst: IpAddr::V6(to.0),
+            ip: IpSettings::DEFAULT,
+        };
         tx.transmit(port, ndp::FRAME_LEN, |frame| message.emit(&envelope, frame))
     }
 

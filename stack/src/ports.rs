@@ -339,7 +339,14 @@ mod tests {
     }
 
     fn ndp(message: Ndp, dst_mac: MacAddr, src: Ipv6Addr, dst: Ipv6Addr) -> Bytes {
-        let envelope = Envelope { src_mac: PEER_MAC, dst_mac, vlan: 0, src: IpAddr::V6(src), dst: IpAddr::V6(dst), ip: IpSettings::DEFAULT };
+        let envelope = Envelope {
+            src_mac: PEER_MAC,
+            dst_mac,
+            vlan: 0,
+            src: IpAddr::V6(src),
+            dst: IpAddr::V6(dst),
+            ip: IpSettings::DEFAULT,
+        };
         let mut frame = vec![0; crate::ndp::FRAME_LEN];
         let len = message.emit(&envelope, &mut frame);
         frame.truncate(len);
@@ -475,7 +482,8 @@ mod tests {
         for (own, v6) in [(OWN, true), (IpAddr::V6(OWN_V6), false)] {
             let [_, vip, peer] = family(v6);
             let (mut ports, mut sent) = (ports(&[own]), Sent::default());
-            let envelope = Envelope { src_mac: PEER_MAC, dst_mac: MAC, vlan: 0, src: peer, dst: vip, ip: IpSettings::DEFAULT };
+            let envelope =
+                Envelope { src_mac: PEER_MAC, dst_mac: MAC, vlan: 0, src: peer, dst: vip, ip: IpSettings::DEFAULT };
             let mut frame = vec![0; envelope.len() + 20];
             frame[envelope.len() + 12] = 0x50;
             envelope.seal_tcp(&mut frame, 20, Ecn::NotEct);

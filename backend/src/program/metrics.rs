@@ -19,9 +19,13 @@ const KIND: &str = "later";
 
 /// Adds all numbers. Nothing is left out: a new counter does not compile until it has a name here.
 pub(super) fn add(snapshot: &Snapshot, metrics: &mut Metrics) {
-    let Snapshot { stats, drops, connections, leaving, held, store: (sources, bytes), store_failures, leases } =
+    let Snapshot { stats, drops, windows, connections, leaving, held, store: (sources, bytes), store_failures, leases } =
         snapshot;
     metrics.drops(drops);
+    let help = "Bytes that receive windows have grown by, of all connections together";
+    metrics.gauge("baton_window_growth_bytes", help, windows.bytes as f64);
+    let help = "Times that a receive window has grown less than its connection could have used";
+    metrics.counter("baton_window_growth_refused_total", help, windows.refused);
     let rows = [(["owned"], *connections as f64), (["leaving"], *leaving as f64)];
     metrics.gauges("baton_connections", "Connections now, by state", ["state"], rows);
     metrics.gauge("baton_holding_packets", "Packets that wait for their connection", *held as f64);
@@ -125,6 +129,7 @@ mod tests {
     use crate::{BackEnd, config};
     use baton_stack::addr::MacAddr;
     use baton_stack::drop::{DropCounters, DropReason};
+    use baton_stack::engine::Windows;
     use baton_stack::node::Node;
     use baton_stack::time::Instant;
     use handoff_proto::names::Boot;
@@ -177,6 +182,7 @@ mod tests {
     fn known_numbers_are_where_they_belong() {
         let mut drops = DropCounters::default();
         drops.count(DropReason::HoldLimit);
+        let windows = Windows { bytes: 9_000, bytes_max: 10_000, refused: 130 };
         let stats = Stats {
             requests: 101,
             response_bytes: 102,
@@ -200,14 +206,17 @@ mod tests {
         };
         let leases = vec![("fe1".to_owned(), true, 7), ("fe2".to_owned(), false, 0)];
         let (store, store_failures) = ((5, 6_000), 116);
-        let counts = Snapshot { stats, drops, connections: 50, leaving: 4, held: 3, store, store_failures, leases };
+        let counts =
+            Snapshot { stats, drops, windows, connections: 50, leaving: 4, held: 3, store, store_failures, leases };
         let text = text(&counts);
         for line in EXPECTED.lines() {
             assert!(text.contains(&format!("\n{line}\n")), "{line:?} is not in\n{text}");
         }
     }
 
-    const EXPECTED: &str = r#"baton_drops_total{reason="hold_limit"} 1
+    const EXPECTED: &str = r#"baton_window_growth_bytes 9000.0
+baton_window_growth_refused_total 130
+baton_drops_total{reason="hold_limit"} 1
 baton_connections{state="owned"} 50.0
 baton_connections{state="leaving"} 4.0
 baton_holding_packets 3.0

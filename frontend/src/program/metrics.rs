@@ -19,8 +19,13 @@ const KIND: &str = "first";
 
 /// Adds all numbers. Nothing is left out: a new counter does not compile until it has a name here.
 pub(super) fn add(snapshot: &Snapshot, metrics: &mut Metrics) {
-    let Snapshot { stats, drops, nodes, connections: _, time_wait: _, half_open: _, owned: _, leaving: _ } = snapshot;
+    let Snapshot { stats, drops, windows, nodes, connections: _, time_wait: _, half_open: _, owned: _, leaving: _ } =
+        snapshot;
     metrics.drops(drops);
+    let help = "Bytes that receive windows have grown by, of all connections together";
+    metrics.gauge("baton_window_growth_bytes", help, windows.bytes as f64);
+    let help = "Times that a receive window has grown less than its connection could have used";
+    metrics.counter("baton_window_growth_refused_total", help, windows.refused);
     let rows = snapshot.places().map(|(state, number)| ([state], number as f64));
     metrics.gauges("baton_connections", "Connections now, by state", ["state"], rows);
     add_stats(stats, metrics);
@@ -145,6 +150,7 @@ mod tests {
     use crate::{FrontEnd, config};
     use baton_stack::addr::MacAddr;
     use baton_stack::drop::{DropCounters, DropReason};
+    use baton_stack::engine::Windows;
     use baton_stack::node::Node;
     use baton_stack::time::Instant;
     use handoff_proto::names::Boot;
@@ -195,6 +201,7 @@ mod tests {
     fn known_numbers_are_where_they_belong() {
         let mut drops = DropCounters::default();
         drops.count(DropReason::HalfOpenLimit);
+        let windows = Windows { bytes: 9_000, bytes_max: 10_000, refused: 130 };
         let stats = Stats {
             syns: 101,
             accepted: 102,
@@ -223,15 +230,26 @@ mod tests {
         let node = NodeSnapshot { name: "be1".into(), is_up: true, connections: 31, requests: 32, bytes: 33 };
         let nodes =
             vec![node, NodeSnapshot { name: "be2".into(), is_up: false, connections: 0, requests: 0, bytes: 0 }];
-        let counts =
-            Snapshot { stats, drops, connections: 50, time_wait: 9, half_open: 3, owned: 10, leaving: 4, nodes };
+        let counts = Snapshot {
+            stats,
+            drops,
+            windows,
+            connections: 50,
+            time_wait: 9,
+            half_open: 3,
+            owned: 10,
+            leaving: 4,
+            nodes,
+        };
         let text = text(&counts);
         for line in EXPECTED.lines() {
             assert!(text.contains(&format!("\n{line}\n")), "{line:?} is not in\n{text}");
         }
     }
 
-    const EXPECTED: &str = r#"baton_ecn_marked_total 121
+    const EXPECTED: &str = r#"baton_window_growth_bytes 9000.0
+baton_window_growth_refused_total 130
+baton_ecn_marked_total 121
 baton_ecn_slowed_total 122
 baton_drops_total{reason="half_open_limit"} 1
 baton_connections{state="half_open"} 3.0

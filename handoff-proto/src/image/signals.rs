@@ -1,17 +1,18 @@
-//! What an image says of explicit congestion notification, of Nagle's algorithm and of urgent data: nothing, where they are
-//! not in use.
+//! What an image says of explicit congestion notification, of Nagle's algorithm, of urgent data, and of a receive window that grows:
+//! nothing, where they are not in use.
 //!
 //! ```text
 //!  8010  SignalNumbers: flags 1 (1 ECN is in use, 2 ECE is due, 4 CWR is due, 8 the point counts, 16 the short
 //!        segment does, 32 our urgent pointer does, 64 the client's), reserved 3, point 4, end of the short segment 4, urgent
 //!        pointers 4 and 4
+//!  8011  WindowNumbers: grown 4 (0: it has not), the receiver's round-trip time 4, consumed 4, age of the measure 8
 //! ```
 
-use baton_stack::tcp::{Frozen, SeqNum, Signals};
-use zerocopy::byteorder::big_endian::U32;
+use baton_stack::tcp::{Frozen, FrozenTuning, SeqNum, Signals};
+use zerocopy::byteorder::big_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::ImageError;
+use super::{ImageError, NEVER, duration, micros};
 
 const FLAG_ECN: u8 = 1 << 0;
 const FLAG_ECHO: u8 = 1 << 1;
@@ -78,5 +79,44 @@ impl SignalNumbers {
         let has = |flag: u8| self.flags & flag != 0;
         let point = has(FLAG_POINT).then(|| SeqNum(self.point.get()));
         Ok(Signals { echo: has(FLAG_ECHO), cwr: has(FLAG_CWR), point })
+    }
+}
+
+/// The receive window's size, and what it is measured by.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub(super) struct WindowNumbers {
+    grown: U32,
+    rtt_us: U32,
+    from: U32,
+    age: U64,
+}
+
+const _: () = assert!(size_of::<WindowNumbers>() == 20);
+
+impl Default for WindowNumbers {
+    fn default() -> Self {
+        Self { grown: U32::new(0), rtt_us: U32::new(0), from: U32::new(0), age: U64::new(NEVER) }
+    }
+}
+
+impl WindowNumbers {
+    pub(super) fn of(tuning: FrozenTuning) -> Self {
+        let FrozenTuning { grown, rtt_us, measure } = tuning;
+        Self {
+            grown: grown.unwrap_or(0).into(),
+            rtt_us: rtt_us.into(),
+            from: measure.map_or(0, |(_, from)| from.0).into(),
+            age: micros(measure.map(|(age, _)| age)),
+        }
+    }
+
+    pub(super) fn tuning(self) -> FrozenTuning {
+        let from = SeqNum(self.from.get());
+        FrozenTuning {
+            grown: Some(self.grown.get()).filter(|grown| *grown > 0),
+            rtt_us: self.rtt_us.get(),
+            measure: duration(self.age).map(|age| (age, from)),
+        }
     }
 }

@@ -1,8 +1,8 @@
 use baton_http1::{Advance, Limits};
 use baton_stack::ecn::Ecn;
 use baton_stack::tcp::{
-    Content, ContentLost, Flags, Options, Phase, Probe, Prr, Segment, Signals, SourceId, Tcb, TcpConfig, Timestamps,
-    Undo,
+    Content, ContentLost, Flags, FrozenTuning, Options, Phase, Probe, Prr, Segment, Signals, SourceId, Tcb, TcpConfig,
+    Timestamps, Undo,
 };
 use baton_stack::time::Instant;
 use proptest::prelude::*;
@@ -118,6 +118,8 @@ fn full_image() -> Image {
     image.tcb.recovery.rack.boundary = Some(una + 200);
     image.tcb.opts.ecn = true;
     image.tcb.signals = Signals { echo: true, cwr: true, point: Some(una + 400) };
+    image.tcb.tuning =
+        FrozenTuning { grown: Some(99_000), rtt_us: 40_000, measure: Some((Duration::from_millis(7), nxt)) };
     image.tcb.small = Some(una + 450);
     image.tcb.snd_urgent = Some(una + 400);
     image.tcb.rcv_urgent = Some(nxt + 3);

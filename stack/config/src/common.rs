@@ -147,8 +147,10 @@ table! {
         "fin_wait_2_ms" => fin_wait_2: Duration = Duration::from_millis(60_000), ms(0, 86_400_000);
         /// Initial congestion window (RFC 6928: ten).
         "initial_window_segments" => initial_window_segments: u8 = 10, int(1, 64, "segments");
-        /// The greatest receive window: request bytes that a connection holds unread.
+        /// The receive window that a connection begins with: request bytes that it holds unread.
         "recv_buffer_bytes" => recv_buffer_bytes: u32 = 65_536, int(4_096, 1_048_576, "bytes");
+        /// The greatest receive window, where an upload over a long way needs more.
+        "recv_buffer_max_bytes" => recv_buffer_max_bytes: u32 = 393_216, int(4_096, 1_048_576, "bytes");
         /// The most response bytes of a connection that are sent and not yet acknowledged.
         "in_flight_bytes_max" => in_flight_bytes_max: u32 = 524_288, int(16_384, 2_097_152, "bytes");
         /// The congestion control algorithm of new connections.
@@ -197,6 +199,8 @@ table! {
         "image_bytes" => image_bytes: u32 = 1_048_576, int(65_536, 2_097_152, "bytes");
         /// What a node remembers of connections that it moved or closed.
         "records" => records: u32 = 262_144, int(1_024, 67_108_864, "records");
+        /// Bytes that receive windows grow by in all, above what each connection begins with; past it they stay as they are.
+        "window_bytes" => window_bytes: u64 = 67_108_864, int(0, 1 << 40, "bytes");
     }
 }
 

@@ -192,21 +192,22 @@ impl Limits {
                 self.hold_packets,
             ),
             ("limits.head_bytes", self.head_bytes, "tcp.recv_buffer_bytes", tcp.recv_buffer_bytes),
+            ("tcp.recv_buffer_bytes", tcp.recv_buffer_bytes, "tcp.recv_buffer_max_bytes", tcp.recv_buffer_max_bytes),
         ];
         for (low_key, low, high_key, high) in ordered {
             if low > high {
                 checker.refuse_pair(low_key, high_key, format!("{low_key} ({low}) is above {high_key} ({high})"));
             }
         }
-        let (unread, in_flight) = (tcp.recv_buffer_bytes, tcp.in_flight_bytes_max);
+        let (unread, in_flight) = (tcp.recv_buffer_max_bytes, tcp.in_flight_bytes_max);
         let need = unread + in_flight + IMAGE_OVERHEAD_BYTES;
         if self.image_bytes < need {
             let sentence = format!(
-                "limits.image_bytes ({}) is too small for an image with tcp.recv_buffer_bytes ({unread}) and \
+                "limits.image_bytes ({}) is too small for an image with tcp.recv_buffer_max_bytes ({unread}) and \
                  tcp.in_flight_bytes_max ({in_flight}): it needs {need}",
                 self.image_bytes
             );
-            let keys = ["limits.image_bytes", "tcp.in_flight_bytes_max", "tcp.recv_buffer_bytes"];
+            let keys = ["limits.image_bytes", "tcp.in_flight_bytes_max", "tcp.recv_buffer_max_bytes"];
             let written = keys.into_iter().find(|key| checker.contains(key)).unwrap_or(keys[0]);
             checker.refuse(written, sentence);
         }

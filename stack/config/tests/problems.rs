@@ -260,9 +260,18 @@ fn combinations_in_other_tables() {
             "t.toml:9:21: tcp.recv_buffer_bytes: limits.head_bytes (16384) is above tcp.recv_buffer_bytes (16383)",
         ),
         (
-            format!("{GOOD}[tcp]\nin_flight_bytes_max = 966657"),
+            format!("{GOOD}[tcp]\nrecv_buffer_bytes = 393217"),
+            "t.toml:9:21: tcp.recv_buffer_bytes: tcp.recv_buffer_bytes (393217) is above tcp.recv_buffer_max_bytes (393216)",
+        ),
+        (
+            format!("{GOOD}[tcp]\nrecv_buffer_max_bytes = 507905"),
+            "t.toml:9:25: tcp.recv_buffer_max_bytes: limits.image_bytes (1048576) is too small for an image with \
+             tcp.recv_buffer_max_bytes (507905) and tcp.in_flight_bytes_max (524288): it needs 1048577",
+        ),
+        (
+            format!("{GOOD}[tcp]\nin_flight_bytes_max = 638977"),
             "t.toml:9:23: tcp.in_flight_bytes_max: limits.image_bytes (1048576) is too small for an image with \
-             tcp.recv_buffer_bytes (65536) and tcp.in_flight_bytes_max (966657): it needs 1048577",
+             tcp.recv_buffer_max_bytes (393216) and tcp.in_flight_bytes_max (638977): it needs 1048577",
         ),
     ];
     assert_refused(&cases);
@@ -277,7 +286,9 @@ fn the_last_value_before_each_combination_is_refused_is_accepted() {
         (format!("{GOOD}[limits]\nconnections = 4096"), "as many half-open as connections"),
         (format!("{GOOD}[limits]\nhold_packets = 64"), "one connection may hold all"),
         (format!("{GOOD}[tcp]\nrecv_buffer_bytes = 16384"), "a head fills the buffer"),
-        (format!("{GOOD}[tcp]\nin_flight_bytes_max = 966656"), "a full image"),
+        (format!("{GOOD}[tcp]\nin_flight_bytes_max = 638976"), "a full image"),
+        (format!("{GOOD}[tcp]\nrecv_buffer_max_bytes = 507904"), "a full image of a grown window"),
+        (format!("{GOOD}[tcp]\nrecv_buffer_bytes = 393216"), "a window that does not grow"),
         (with("10.77.0.10/24", "10.77.0.0/31"), "a network of two"),
         (with("10.77.0.10/24", "10.77.0.10/32"), "a network of one"),
         (format!("{GOOD}mtu = 1280"), "least mtu"),

@@ -76,6 +76,8 @@ impl Options {
         TcpConfig {
             mtu: self.segment.map_or(default.mtu, |segment| (segment.saturating_add(headers)).min(default.mtu)),
             recv_buffer_bytes: self.receive_buffer,
+            // As on Linux, where the application has said how large it is.
+            recv_buffer_max_bytes: self.receive_buffer,
             keepalive: self.keepalive.then_some(self.keepalive_idle),
             keepalive_interval: Some(self.keepalive_interval),
             keepalive_probes: self.keepalive_probes,

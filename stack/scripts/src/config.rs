@@ -12,7 +12,11 @@ use baton_stack::time::Duration;
 pub(crate) fn set(config: &mut TcpConfig, key: &str, value: &str) -> Result<bool, String> {
     match key {
         "mtu" => config.mtu = number(value)?,
-        "recv_buffer_bytes" => config.recv_buffer_bytes = number(value)?,
+        // A window that does not grow, unless the script says so.
+        "recv_buffer_bytes" => {
+            (config.recv_buffer_bytes, config.recv_buffer_max_bytes) = (number(value)?, number(value)?)
+        }
+        "recv_buffer_max_bytes" => config.recv_buffer_max_bytes = number(value)?,
         "in_flight_bytes_max" => config.in_flight_bytes_max = number(value)?,
         "rto_initial" => config.rto_initial = ms(value)?,
         "rto_min" => config.rto_min = ms(value)?,

@@ -115,6 +115,10 @@ impl Host {
         let local = self.local(now);
         let Self { tcb: Some(tcb), store, .. } = self else { unreachable!("in the middle of a move") };
         let outcome = tcb.handle_segment(local, segment, store);
+        // There is memory enough.
+        if let Some(wanted) = tcb.wanted_window() {
+            tcb.grant_window(wanted);
+        }
         self.transmit(now);
         outcome
     }

@@ -37,6 +37,7 @@
 //! needs what a move resets (docs/tcb.md); the script says why.
 //!
 //! **Keys** are the fields of [`TcpConfig`](baton_stack::tcp::TcpConfig), durations in milliseconds, and `family 4` or `6`.
+//! The receive window grows only where `recv_buffer_max_bytes` is set, behind `recv_buffer_bytes`.
 //!
 //! This crate may import `baton-stack`, `baton-http1` and `handoff-proto`.
 #![forbid(unsafe_code)]

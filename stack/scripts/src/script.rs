@@ -56,7 +56,9 @@ impl Script {
     /// # Errors
     /// The line that is none of the language, and why.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut script = Self { config: TcpConfig::default(), is_ipv6: false, steps: Vec::new() };
+        let default = TcpConfig::default();
+        let config = TcpConfig { recv_buffer_max_bytes: default.recv_buffer_bytes, ..default };
+        let mut script = Self { config, is_ipv6: false, steps: Vec::new() };
         for (n, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default().trim();
             if !line.is_empty() {

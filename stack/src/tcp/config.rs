@@ -9,8 +9,10 @@ use crate::wire::IpSettings;
 pub struct TcpConfig {
     /// The longest IP packet that is sent or asked for, in bytes.
     pub mtu: u16,
-    /// The greatest receive window, in bytes.
+    /// The receive window of a new connection, in bytes.
     pub recv_buffer_bytes: u32,
+    /// The greatest receive window, in bytes: as far as it grows where more arrives.
+    pub recv_buffer_max_bytes: u32,
     /// The most bytes that are sent and not acknowledged.
     pub in_flight_bytes_max: u32,
     /// Retransmission timeout before a measurement (RFC 6298 section 2.1).
@@ -58,6 +60,7 @@ impl Default for TcpConfig {
         Self {
             mtu: 1500,
             recv_buffer_bytes: 65_536,
+            recv_buffer_max_bytes: 393_216,
             in_flight_bytes_max: 524_288,
             rto_initial: Duration::from_secs(1),
             rto_min: Duration::from_millis(200),

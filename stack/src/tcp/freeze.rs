@@ -16,7 +16,9 @@ use alloc::vec::Vec;
 use super::cc::{Congestion, Cubic, Growth};
 use super::config::TcpConfig;
 use super::content::{Content, ContentLost, Extent, Place};
-use super::frozen::{Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenRack, FrozenRecovery, FrozenTimers};
+use super::frozen::{
+    Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenRack, FrozenRecovery, FrozenTimers, FrozenTuning,
+};
 use super::prr::Undo;
 use super::queue::Queue;
 use super::rack::Rack;
@@ -25,6 +27,7 @@ use super::scoreboard::{Run, Scoreboard};
 use super::seq::SeqNum;
 use super::tcb::{CloseReason, EXTENTS_MAX, Rcv, Snd, State, Tcb, TsClock, ts_clock};
 use super::timers::Timers;
+use super::tuning::Tuning;
 use crate::time::{Duration, Instant};
 
 /// Why a connection cannot be frozen.
@@ -73,7 +76,7 @@ impl Tcb {
         let Self {
             flow,
             state,
-            config: _,
+            config,
             opts,
             snd,
             rcv,
@@ -97,7 +100,18 @@ impl Tcb {
             closed: _,
         } = self;
         let Snd { iss, una, nxt, wnd, wl1, wl2, max_wnd, queue: _, fin, small, urgent } = snd;
-        let Rcv { irs, nxt: rcv_nxt, edge, mut buffer, consumed, out_of_order, latest, fin: rcv_fin, urgent: rcv_urgent } = rcv;
+        let Rcv {
+            irs,
+            nxt: rcv_nxt,
+            edge,
+            mut buffer,
+            consumed,
+            out_of_order,
+            latest,
+            fin: rcv_fin,
+            tuning,
+            urgent: rcv_urgent,
+        } = rcv;
         let TsClock { offset: _, last: _, recent, recent_at, last_ack_sent } = ts;
         let Congestion { cwnd, ssthresh, growth } = cc;
         buffer.drain(..consumed);
@@ -124,6 +138,7 @@ impl Tcb {
             rcv_latest: latest,
             rcv_fin,
             rcv_urgent,
+            tuning: freeze_tuning(tuning, &config, now),
             tsval,
             ts_recent: recent,
             ts_recent_age: now.since(recent_at),
@@ -181,6 +196,7 @@ impl Tcb {
             rcv_latest,
             rcv_fin,
             rcv_urgent,
+            tuning,
             tsval,
             ts_recent,
             ts_recent_age,
@@ -203,9 +219,22 @@ impl Tcb {
         } = frozen;
         let queue = store_all(queue, content).map_err(ThawError::NoRoom)?;
         let (una, nxt, wnd) = (snd_una, snd_nxt, snd_wnd);
-        let snd = Snd { iss, una, nxt, wnd, wl1: snd_wl1, wl2: snd_wl2, max_wnd, queue, fin, small, urgent: snd_urgent };
+        let snd =
+            Snd { iss, una, nxt, wnd, wl1: snd_wl1, wl2: snd_wl2, max_wnd, queue, fin, small, urgent: snd_urgent };
         let (latest, fin, urgent) = (rcv_latest, rcv_fin, rcv_urgent);
-        let rcv = Rcv { irs, nxt: rcv_nxt, edge: rcv_edge, buffer: unread, consumed: 0, out_of_order, latest, fin, urgent };
+        let tuning = thaw_tuning(tuning, config, now);
+        let rcv = Rcv {
+            irs,
+            nxt: rcv_nxt,
+            edge: rcv_edge,
+            buffer: unread,
+            consumed: 0,
+            out_of_order,
+            latest,
+            fin,
+            tuning,
+            urgent,
+        };
         let mut tcb = Self {
             flow,
             state,
@@ -300,6 +329,19 @@ fn store_all(queue: Vec<FrozenBytes>, content: &mut impl Content) -> Result<Queu
         }
     }
     Ok(extents)
+}
+
+fn freeze_tuning(tuning: Tuning, config: &TcpConfig, now: Instant) -> FrozenTuning {
+    let Tuning { window, wanted: _, rtt_us, measure } = tuning;
+    let grown = Some(window).filter(|window| *window > config.recv_buffer_bytes);
+    FrozenTuning { grown, rtt_us, measure: measure.map(|(began, from)| (now.since(began), from)) }
+}
+
+/// The new node has limits of its own.
+fn thaw_tuning(tuning: FrozenTuning, config: &TcpConfig, now: Instant) -> Tuning {
+    let FrozenTuning { grown, rtt_us, measure } = tuning;
+    let window = grown.unwrap_or(0).min(config.recv_buffer_max_bytes).max(config.recv_buffer_bytes);
+    Tuning { window, wanted: 0, rtt_us, measure: measure.map(|(age, from)| (before(now, age), from)) }
 }
 
 fn freeze_growth(growth: Growth, now: Instant) -> FrozenGrowth {

@@ -23,6 +23,9 @@ const PLACE_MAX: u64 = 1 << 62;
 /// The longest SRTT or RTTVAR that a node can have measured, in microseconds.
 const RTT_MAX_US: u32 = 480_000_000;
 
+/// The longest round trip that an echoed timestamp is believed to show, in microseconds.
+const RCV_RTT_MAX_US: u32 = ((1 << 20) - 1) * 1_000;
+
 /// A connection between two nodes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Frozen {
@@ -70,6 +73,8 @@ pub struct Frozen {
     pub rcv_fin: Option<SeqNum>,
     /// Where the peer's urgent data ends, while not all of it has been consumed.
     pub rcv_urgent: Option<SeqNum>,
+    /// The receive window's size.
+    pub tuning: FrozenTuning,
     /// The TSval at the moment of freezing.
     pub tsval: u32,
     /// TS.Recent.
@@ -194,6 +199,17 @@ pub struct FrozenRack {
     pub boundary: Option<SeqNum>,
 }
 
+/// The receive window's size; [`Tuning`](super::Tuning) says what the fields are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FrozenTuning {
+    /// The window, where it is larger than a new connection's at the node that froze it.
+    pub grown: Option<u32>,
+    /// The round-trip time as the receiver sees it, in microseconds.
+    pub rtt_us: u32,
+    /// How long something has been measured, and what had been consumed at the beginning.
+    pub measure: Option<(Duration, SeqNum)>,
+}
+
 /// How long each running timer has left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FrozenTimers {
@@ -288,6 +304,10 @@ impl Frozen {
         let window = self.rcv_edge.distance_from(self.rcv_nxt).ok_or(ThawError::Impossible("receive window"))?;
         ensure(window <= WINDOW_MAX, "receive window")?;
         ensure(u32::try_from(self.unread.len()).is_ok_and(|len| len <= WINDOW_MAX), "unread bytes")?;
+        let FrozenTuning { grown, rtt_us, measure } = self.tuning;
+        let was_consumed = measure.is_none_or(|(_, from)| self.rcv_nxt.distance_from(from).is_some());
+        ensure(was_consumed && grown.is_none_or(|grown| grown <= WINDOW_MAX), "receive window's size")?;
+        ensure(rtt_us <= RCV_RTT_MAX_US, "receiver's round-trip time")?;
         ensure(self.out_of_order.len() <= OUT_OF_ORDER_RANGES_MAX, "out-of-order ranges")?;
         let is_next = |fin: SeqNum| fin + 1 == self.rcv_nxt || self.rcv_nxt.le(fin);
         ensure(self.rcv_fin.is_none_or(|fin| is_next(fin) && fin.le(self.rcv_edge)), "FIN of the peer")?;

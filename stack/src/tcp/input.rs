@@ -405,6 +405,7 @@ impl Tcb {
             self.pull_out_of_order();
             self.ack_now = true;
         }
+        self.tune_window(now, segment);
         Ok(true)
     }
 

@@ -36,6 +36,7 @@ mod tcb;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod tuning;
 mod urgent;
 
 pub use cc::{Algorithm, Congestion, Cubic, Growth, NewReno};
@@ -43,7 +44,9 @@ pub use config::TcpConfig;
 pub use content::{Content, ContentLost, Extent, Place, SourceId};
 pub use ecn::Signals;
 pub use freeze::{FreezeError, ThawError};
-pub use frozen::{Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenRack, FrozenRecovery, FrozenTimers};
+pub use frozen::{
+    Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenRack, FrozenRecovery, FrozenTimers, FrozenTuning,
+};
 pub use gone::{GONE_ANSWERS_MAX, TimeWait, TimeWaitAction, reset_at, reset_for, reset_for_half_open};
 pub use info::Info;
 pub use input::OUT_OF_ORDER_RANGES_MAX;
@@ -62,3 +65,4 @@ pub use tcb::{
     TsClock,
 };
 pub use timers::Timers;
+pub use tuning::Tuning;

@@ -15,6 +15,7 @@ use super::rtt::Rtt;
 use super::segment::{Flags, Segment};
 use super::seq::SeqNum;
 use super::timers::Timers;
+use super::tuning::Tuning;
 use crate::addr::Flow;
 use crate::drop::DropReason;
 use crate::time::{Duration, Instant};
@@ -169,7 +170,19 @@ impl Snd {
     fn new(iss: SeqNum, syn: &Segment<'_>) -> Self {
         let wnd = u32::from(syn.window);
         let queue = Queue::default();
-        Self { iss, una: iss, nxt: iss + 1, wnd, wl1: syn.seq, wl2: iss, max_wnd: wnd, queue, fin: false, small: None, urgent: None }
+        Self {
+            iss,
+            una: iss,
+            nxt: iss + 1,
+            wnd,
+            wl1: syn.seq,
+            wl2: iss,
+            max_wnd: wnd,
+            queue,
+            fin: false,
+            small: None,
+            urgent: None,
+        }
     }
 
     /// The sequence number behind the last byte that is queued: FIN's, if there is one.
@@ -212,6 +225,8 @@ pub struct Rcv {
     pub latest: SeqNum,
     /// Where FIN is, once it has come.
     pub fin: Option<SeqNum>,
+    /// The window's size.
+    pub tuning: Tuning,
     /// RCV.UP: where urgent data ends, while not all of it has been consumed.
     pub urgent: Option<SeqNum>,
 }
@@ -222,7 +237,18 @@ impl Rcv {
         let nxt = irs + 1;
         let edge = nxt + config.recv_buffer_bytes.min(0xffff);
         let (buffer, out_of_order) = (Vec::new(), Vec::new());
-        Self { irs, nxt, edge, buffer, consumed: 0, out_of_order, latest: nxt, fin: None, urgent: None }
+        Self {
+            irs,
+            nxt,
+            edge,
+            buffer,
+            consumed: 0,
+            out_of_order,
+            latest: nxt,
+            fin: None,
+            tuning: Tuning::new(config.recv_buffer_bytes),
+            urgent: None,
+        }
     }
 
     /// The sequence number of the first byte that nobody has consumed, or of FIN behind the last.
@@ -317,7 +343,7 @@ impl Tcb {
         let (headers, mss_default) = if flow.vip.addr.is_ipv4() { (40, MSS_DEFAULT) } else { (60, MSS_DEFAULT_V6) };
         let rcv_mss = config.mtu.saturating_sub(headers).max(MSS_MIN);
         let offered = syn.options.mss.unwrap_or(mss_default).max(MSS_MIN);
-        let scale = scale_for(config.recv_buffer_bytes);
+        let scale = scale_for(config.recv_buffer_bytes.max(config.recv_buffer_max_bytes));
         let opts = Negotiated {
             snd_mss: offered.min(rcv_mss),
             rcv_mss,
@@ -445,6 +471,9 @@ impl Tcb {
     /// Takes other settings, as a connection does that comes to another node. What is agreed on or promised stays.
     pub fn configure(&mut self, now: Instant, config: &TcpConfig) {
         let is_probed = (self.config.keepalive, self.config.keepalive_interval);
+        if self.config.recv_buffer_bytes != config.recv_buffer_bytes {
+            self.rcv.tuning = Tuning::new(config.recv_buffer_bytes);
+        }
         self.config = *config;
         if is_probed != (config.keepalive, config.keepalive_interval) && self.is_synchronized() && self.closed.is_none()
         {
@@ -568,14 +597,11 @@ impl Tcb {
     /// 3.8.6.2.2); else what is offered.
     pub(crate) fn window_to_offer(&self) -> u32 {
         let unread = u32::try_from(self.rcv.buffer.len() - self.rcv.consumed).unwrap_or(u32::MAX);
-        let limit = match self.opts.snd_scale {
-            Some(_) if self.is_synchronized() => 0xffff << self.opts.rcv_scale,
-            // Nor is more promised before the handshake than a SYN-ACK that is sent again can say.
-            _ => 0xffff,
-        };
-        let free = self.config.recv_buffer_bytes.saturating_sub(unread).min(limit);
+        // No more is promised before the handshake than a SYN-ACK that is sent again can say.
+        let limit = if self.is_synchronized() { self.window_field_max() } else { 0xffff };
+        let free = self.rcv.tuning.window.saturating_sub(unread).min(limit);
         let offered = self.offered();
-        let step = (self.config.recv_buffer_bytes / 2).min(u32::from(self.opts.rcv_mss));
+        let step = (self.rcv.tuning.window / 2).min(u32::from(self.opts.rcv_mss));
         if free >= offered.saturating_add(step) { free } else { offered }
     }
 

@@ -4,9 +4,13 @@ use std::collections::VecDeque;
 
 use super::host::flow;
 use super::store::Store;
+use crate::addr::{IpAddr, MacAddr};
 use crate::ecn::Ecn;
+use crate::engine::Engine;
+use crate::node::{PortId, Transmit};
 use crate::tcp::{Algorithm, Flags, Options, Segment, SeqNum, Tcb, TcpConfig, Written};
 use crate::time::Instant;
+use crate::wire::{Envelope, IpSettings, Packet, parse};
 
 const MSS: u32 = 1_460;
 /// One segment a millisecond, over 40 ms: forty are on the way.
@@ -95,5 +99,49 @@ fn a_router_that_marks_needs_to_drop_nothing() {
         assert!(seen.marked > 0 && seen.reductions > 3, "{congestion:?} {seen:?}");
         // Once a window at the most: no more often than there were round trips.
         assert!(seen.reductions <= SECONDS * 1_000 / (2 * ONE_WAY_MS), "{congestion:?} {seen:?}");
+    }
+}
+
+/// Frames that have left.
+#[derive(Default)]
+struct Sent(std::vec::Vec<std::vec::Vec<u8>>);
+
+impl Transmit for Sent {
+    fn transmit(&mut self, _port: PortId, len_max: usize, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        let mut frame = std::vec![0; len_max];
+        let len = write(&mut frame);
+        frame.truncate(len);
+        self.0.push(frame);
+        true
+    }
+}
+
+#[test]
+fn what_the_connection_says_is_in_the_ip_header_of_both_families() {
+    for (src, dst) in [([10, 0, 0, 2].into(), [10, 0, 0, 1].into()), (IpAddr::from([7; 16]), IpAddr::from([9; 16]))] {
+        let (config, mut store, now, mut sent) =
+            (TcpConfig::default(), Store::default(), Instant::ZERO, Sent::default());
+        let syn = segment(Flags::SYN.with(Flags::ECE).with(Flags::CWR), 0, SeqNum(0));
+        let tcb = Tcb::accept(now, &config, flow(), SeqNum(0), 0, &syn).unwrap();
+        let mut engine = Engine::new(1, 0, now);
+        let (mac, ip) = (MacAddr::default(), IpSettings { hop_limit: 99, dscp: 46 });
+        let envelope = Envelope { src_mac: mac, dst_mac: mac, vlan: 0, src, dst, ip };
+        let key = engine.insert(now, tcb, (), PortId(0), envelope).unwrap();
+        engine.transmit(now, 9, &mut store, &mut sent, &mut std::vec::Vec::new());
+        let _ = engine.handle_segment(key, now, &segment(Flags::ACK, 1, SeqNum(1)), &mut store).unwrap();
+        let extent = store.extent(0, b"text");
+        let conn = engine.get_mut(key).unwrap();
+        conn.tcb.push(extent).unwrap();
+        // Another class of service, while the connection lasts (RFC 9293, SHLD-21).
+        conn.envelope.ip.dscp = 10;
+        engine.settle(key, now);
+        engine.transmit(now, 9, &mut store, &mut sent, &mut std::vec::Vec::new());
+        let seen = sent.0.iter().map(|frame| {
+            let Packet::Ip(ip) = parse(frame, 0).unwrap().packet else { panic!("no IP packet") };
+            let class = if ip.src.is_ipv4() { frame[15] } else { frame[14] << 4 | frame[15] >> 4 };
+            (ip.ecn, class >> 2, ip.hop_limit)
+        });
+        let seen: std::vec::Vec<_> = seen.collect();
+        assert_eq!(seen, [(Ecn::NotEct, 46, 99), (Ecn::Ect0, 10, 99)], "SYN-ACK and data");
     }
 }

@@ -125,7 +125,12 @@ impl Host {
     pub(super) fn handle_segment(&mut self, now: Instant, segment: &Segment<'_>) -> Result<Outcome, DropReason> {
         self.step(now);
         let local = self.local(now);
-        let outcome = self.tcb.as_mut().unwrap().handle_segment(local, segment, &mut self.store);
+        let tcb = self.tcb.as_mut().unwrap();
+        let outcome = tcb.handle_segment(local, segment, &mut self.store);
+        // There is memory enough.
+        if let Some(wanted) = tcb.wanted_window() {
+            tcb.grant_window(wanted);
+        }
         self.check();
         self.transmit(now);
         outcome

@@ -14,5 +14,6 @@ mod security;
 mod smol;
 mod store;
 mod throughput;
+mod tuning;
 mod undo;
 mod window;

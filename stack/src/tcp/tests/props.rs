@@ -12,8 +12,8 @@ use super::store::Store;
 use crate::ecn::Ecn;
 use crate::tcp::{
     Algorithm, Flags, Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenRack, FrozenRecovery, FrozenTimers,
-    Negotiated, NewReno, Options, Phase, Probe, Prr, Rtt, Run, Segment, SeqNum, Signals, State, Tcb, TcpConfig,
-    ThawError, Timestamps, Undo,
+    FrozenTuning, Negotiated, NewReno, Options, Phase, Probe, Prr, Rtt, Run, Segment, SeqNum, Signals, State, Tcb,
+    TcpConfig, ThawError, Timestamps, Undo,
 };
 use crate::time::{Duration, Instant};
 
@@ -362,6 +362,11 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
         rcv_latest: rcv_nxt + wild(rng, 10_000),
         rcv_fin: if has_fin { Some(rcv_nxt - 1) } else { perhaps(rng, |rng| rcv_nxt + wild(rng, window)) },
         rcv_urgent: perhaps(rng, |rng| rcv_nxt + wild(rng, 60_000)),
+        tuning: FrozenTuning {
+            grown: perhaps(rng, |rng| wild(rng, 400_000)),
+            rtt_us: wild(rng, 100_000),
+            measure: perhaps(rng, |rng| (age(rng), rcv_nxt - wild(rng, 10_000))),
+        },
         tsval: rng.next_u32(),
         ts_recent: rng.next_u32(),
         ts_recent_age: age(rng),

@@ -85,7 +85,8 @@ pub(super) fn run_with(config: &TcpConfig, opening: &str, script: &str) {
     for moves in [Moves::Never, Moves::WhereExact] {
         let mut player = Player {
             host: None,
-            config: *config,
+            // Windows are as the scripts say.
+            config: TcpConfig { recv_buffer_max_bytes: config.recv_buffer_bytes, ..*config },
             moves,
             now: Instant::ZERO,
             ours: text(1, STREAM_LEN),
@@ -299,7 +300,8 @@ fn flags(letters: &str) -> Flags {
 }
 
 fn name(result: Result<Outcome, DropReason>) -> Vec<String> {
-    let Outcome { received, acked, peer_finished, established, marked: _, slowed: _, urgent: _, closed } = match result {
+    let Outcome { received, acked, peer_finished, established, marked: _, slowed: _, urgent: _, closed } = match result
+    {
         Ok(outcome) => outcome,
         Err(reason) => return std::vec![std::format!("{reason:?}")],
     };

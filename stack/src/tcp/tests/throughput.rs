@@ -53,6 +53,49 @@ fn with_one_percent_loss_it_is_as_fast_as_theory_says() {
     }
 }
 
+fn upload(bytes: u32, recv_buffer_max_bytes: u32, timestamps: bool, moves: Moves) -> Report {
+    let plan = Plan {
+        seed: 1,
+        link: Link { loss: 0, doubled: 0, delay_us: 20_000, jitter_us: 0, gap_us: 10 },
+        client: ClientConfig {
+            seed: 1,
+            mtu: 1_500,
+            receive_buffer: 65_535,
+            send_buffer: 4_000_000,
+            timestamps,
+            ack_delay: Some(Duration::from_millis(10)),
+        },
+        server: TcpConfig { recv_buffer_max_bytes, ..TcpConfig::default() },
+        exchanges: std::vec![(bytes, 1)],
+        in_turn: true,
+        server_closes: true,
+        slow_readers: false,
+    };
+    play(&plan, moves)
+}
+
+#[test]
+fn an_upload_over_a_long_way_has_a_window_that_grows() {
+    let ms = Duration::from_millis;
+    // 65,536 bytes a round trip: 6.1 s.
+    let small = upload(TEN_MEGABYTES, 65_536, true, Moves::Never).took;
+    assert!(ms(6_000) < small && small < ms(7_000), "{small:?}");
+    for timestamps in [true, false] {
+        // 393,216 bytes a round trip would be 1.02 s, 1,048,576 bytes 0.38 s; a few round trips go by until it has grown.
+        let default = upload(TEN_MEGABYTES, 393_216, timestamps, Moves::Never).took;
+        assert!(default < ms(1_400), "{timestamps} {default:?}");
+        let large = upload(TEN_MEGABYTES, 1_048_576, timestamps, Moves::Never).took;
+        assert!(large < ms(800), "{timestamps} {large:?}");
+    }
+}
+
+#[test]
+fn a_window_that_has_grown_moves_on() {
+    let [stays, moves] = [Moves::Never, Moves::WhereExact].map(|moves| upload(2_000_000, 393_216, true, moves));
+    assert!(moves.moved > 1_000);
+    assert_eq!(stays.took, moves.took);
+}
+
 #[test]
 fn moving_at_each_step_costs_nothing() {
     let [stays, moves] = [Moves::Never, Moves::WhereExact].map(|moves| send(1_000_000, 0, Algorithm::Cubic, 1, moves));
