@@ -44,9 +44,9 @@ impl Tcb {
         is_marked
     }
 
-    /// Whether the peer says that data of ours was marked.
+    /// Whether the peer says that data of ours was marked. An acknowledgment that others have overtaken may be from before our CWR.
     pub(crate) fn is_echo(&self, segment: &Segment<'_>) -> bool {
-        self.opts.ecn && segment.flags.has(Flags::ECE) && !segment.flags.has(Flags::SYN)
+        self.opts.ecn && segment.flags.has(Flags::ECE) && self.snd.una.le(segment.ack)
     }
 
     /// SND.UNA has moved.
