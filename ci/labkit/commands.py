@@ -94,7 +94,8 @@ def _parser():
 def _add_impair(command):
     command.add_argument("off", nargs="?", choices=["off"])
     command.add_argument("--seed", type=_number(0, 2**64 - 1), metavar="S")
-    for name, text in [("loss", "lost"), ("dup", "doubled"), ("reorder", "overtaken"), ("corrupt", "corrupted")]:
+    for name, text in [("loss", "lost"), ("dup", "doubled"), ("reorder", "overtaken"), ("corrupt", "corrupted"),
+                       ("mark", "marked for congestion, of those that may be")]:
         command.add_argument(f"--{name}", type=_share, metavar="P", help=f"share of packets that are {text}, 0 to 1")
     command.add_argument("--delay", type=_number(0, 10_000), metavar="MS", help="one way, in each direction")
 
@@ -180,7 +181,7 @@ def _capture(lab, options):
 
 
 def _impair(lab, options):
-    faults = {name: getattr(options, name) for name in ("seed", "loss", "dup", "reorder", "corrupt", "delay")}
+    faults = {name: getattr(options, name) for name in ("seed", "loss", "dup", "reorder", "corrupt", "mark", "delay")}
     if options.off:
         if any(value is not None for value in faults.values()):
             raise Misused("off takes nothing else")

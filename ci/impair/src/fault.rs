@@ -1,10 +1,10 @@
 //! What becomes of packets, one lane for each direction. No sockets and no clock in here: frames and times are handed in.
 //!
 //! ```text
-//!   offer ---> lost? ---> doubled? ---> corrupted? ---> reordered? ---> delayed? ---> out
-//!                |            |                             |               |
-//!              gone      a clean copy                  held until        a queue,
-//!                        goes as well               1-8 others passed    in order
+//!   offer ---> lost? ---> marked? ---> doubled? ---> corrupted? ---> reordered? ---> delayed? ---> out
+//!                |            |            |                             |               |
+//!              gone          CE       a clean copy                  held until        a queue,
+//!                                     goes as well               1-8 others passed    in order
 //! ```
 //!
 //! Every packet that may suffer draws the same number of random values, so that packet n meets the same fate for a seed whatever
@@ -12,6 +12,8 @@
 //!
 //! ARP passes untouched, and takes no place in the sequence: it is not what is tested, its times depend on the machine, and
 //! losing it only stalls a connection for a second, as no other loss does.
+
+mod mark;
 
 use clap::Args;
 use rand_chacha::ChaCha8Rng;
@@ -81,6 +83,9 @@ pub(crate) struct Faults {
     /// The share of packets in which one bit behind the Ethernet header is flipped.
     #[arg(long, default_value = "0")]
     pub(crate) corrupt: Share,
+    /// The share of ECN-capable packets to mark as having met congestion.
+    #[arg(long, default_value = "0")]
+    pub(crate) mark: Share,
     /// How long every packet is under way, in ms.
     #[arg(long = "delay", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=DELAY_MS_MAX))]
     pub(crate) delay_ms: u64,
@@ -97,12 +102,13 @@ pub(crate) struct Counters {
     reordered: u64,
     overflow: u64,
     unsent: u64,
+    marked: u64,
 }
 
 impl Counters {
     /// Each with its name.
-    pub(crate) const fn rows(self) -> [(&'static str, u64); 8] {
-        let Self { received, exempt, lost, doubled, corrupted, reordered, overflow, unsent } = self;
+    pub(crate) const fn rows(self) -> [(&'static str, u64); 9] {
+        let Self { received, exempt, lost, doubled, corrupted, reordered, overflow, unsent, marked } = self;
         [
             ("received", received),
             ("exempt", exempt),
@@ -112,6 +118,7 @@ impl Counters {
             ("reordered", reordered),
             ("overflow", overflow),
             ("unsent", unsent),
+            ("marked", marked),
         ]
     }
 }
@@ -131,6 +138,7 @@ struct Fate {
     doubled: bool,
     corrupted: bool,
     reordered: bool,
+    marked: bool,
     /// How many overtake it, if reordered.
     overtakers: u32,
     /// Which bit is flipped, if corrupted: a share of the length.
@@ -174,6 +182,9 @@ impl Lane {
         if fate.lost {
             self.counters.lost += 1;
             return;
+        }
+        if fate.marked && mark::mark(&mut frame) {
+            self.counters.marked += 1;
         }
         let copy = fate.doubled.then(|| frame.clone());
         if fate.corrupted && flip(&mut frame, fate.bit) {
@@ -235,6 +246,7 @@ impl Lane {
             reordered: self.faults.reorder.takes(next()),
             overtakers: 1 + next() % OVERTAKERS_MAX,
             bit: next(),
+            marked: self.faults.mark.takes(next()),
         }
     }
 

@@ -53,6 +53,18 @@ fn no_faults_change_nothing() {
 }
 
 #[test]
+fn capable_packets_are_marked_and_counted() {
+    let mut lane = Lane::new(Faults { mark: share("1"), dup: share("1"), ..Faults::default() }, 0);
+    let mut out = Vec::new();
+    // The beginning of an IPv4 header: its second byte ends with the ECN field.
+    for capable in [0x45ba_0000, 0x45b8_0000, 0x45b9_0000] {
+        lane.offer(frame(capable), Instant::now(), &mut out);
+    }
+    assert_eq!(numbers(&out), [0x45bb_0000, 0x45bb_0000, 0x45b8_0000, 0x45b8_0000, 0x45bb_0000, 0x45bb_0000]);
+    assert!(lane.counters().rows().contains(&("marked", 2)));
+}
+
+#[test]
 fn the_same_seed_does_the_same_and_directions_and_seeds_differ() {
     let faults = |seed| Faults {
         seed,
@@ -60,6 +72,7 @@ fn the_same_seed_does_the_same_and_directions_and_seeds_differ() {
         dup: share("0.1"),
         reorder: share("0.1"),
         corrupt: share("0.1"),
+        mark: share("0.1"),
         delay_ms: 0,
     };
     let first = run(faults(1), 0, 2000).0;
