@@ -32,9 +32,9 @@ def target_directory():
 
 def _build():
     command, environment = cargo()
-    words = [command, "build", "--release"]
+    words = [command, "build", "--release", "--bins"]
     for package in PACKAGES:
-        words += ["--package", package, "--bin", package]
+        words += ["--package", package]
     say("building those release programs that are not fresh (the first time takes minutes)")
     # Cargo's own progress goes to standard error, past us.
     if subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL).returncode != 0:

@@ -22,6 +22,8 @@ from labkit.base import run
 BACKENDS_MAX = 64
 INTERFACE = "eth0"
 SWITCH = "sw"
+# The kernel as a server, beside the back-ends, to compare with: its namespace, and its port at the switch.
+LINUX = "linux"
 # Ends of links inside the switch.
 CLIENT_PORT = "client"
 OUTER_UPLINK = "uplink0"
@@ -60,6 +62,8 @@ class Network:
         """A node's own address. The host's number is written in the same digits in both families."""
         if node == "client":
             return self.network + "1"
+        if node == LINUX:
+            return self.network + "90"
         return self.network + ("10" if node.startswith("fe") else str(20 + backend_number(node)))
 
     def url(self, path=""):
@@ -95,7 +99,7 @@ def namespace(lab, node):
 
 def namespaces_of(lab):
     """The lab's namespaces that exist, whatever is left of it."""
-    mine = re.compile(rf"{re.escape(lab)}-(client|{SWITCH}|fe\d+|be\d+)")
+    mine = re.compile(rf"{re.escape(lab)}-(client|{SWITCH}|{LINUX}|fe\d+|be\d+)")
     listed = json.loads(run("ip", "-j", "netns", "list").stdout or "[]")
     return sorted(entry["name"] for entry in listed if mine.fullmatch(entry["name"]))
 
@@ -140,6 +144,27 @@ def build(lab, nodes, with_tap, network=IPV4):
     detection = "nodad" if network.family == socket.AF_INET6 else ""
     _ip(namespace(lab, "client"), f"address add {network.client}/{network.prefix} dev {INTERFACE} {detection}")
     _ip(switch, *(f"link set {name} up" for name in (CLIENT_BRIDGE, CLUSTER_BRIDGE, OUTER_UPLINK, INNER_UPLINK)))
+
+
+def add_linux(lab, network=IPV4):
+    """Adds the namespace of a server that speaks the kernel's TCP, on the cluster's side, without offloads as all others."""
+    _add_namespace(lab, LINUX)
+    run("ip", "-n", namespace(lab, SWITCH), "link", "add", LINUX, "type", "veth", "peer", "name", INTERFACE,
+        "netns", namespace(lab, LINUX))
+    _ip(namespace(lab, SWITCH), f"link set {LINUX} master {CLUSTER_BRIDGE} up")
+    _plain(lab, SWITCH, LINUX)
+    _plain(lab, LINUX, INTERFACE)
+    detection = ""
+    if network.family == socket.AF_INET6:
+        _allow_ipv6(namespace(lab, LINUX))
+        detection = "nodad"
+    _ip(namespace(lab, LINUX), f"link set {INTERFACE} address {mac_of(LINUX)}", f"link set {INTERFACE} up",
+        f"address add {network.address_of(LINUX)}/{network.prefix} dev {INTERFACE} {detection}")
+
+
+def remove_linux(lab):
+    """Takes that namespace away."""
+    run("ip", "netns", "delete", namespace(lab, LINUX), check=False)
 
 
 def join_clients(lab, joined):

@@ -8,8 +8,8 @@ import tomllib
 import unittest
 from types import SimpleNamespace
 
-from labkit import config, content, net, pcap, scrape
-from labkit.base import Misused
+from labkit import config, content, fairness, flood, goodput, net, pcap, scrape
+from labkit.base import Failed, Misused
 from labkit.client import Connection, Ended, Wrong, request
 from labkit.process import signal_number
 
@@ -156,6 +156,19 @@ class Small(unittest.TestCase):
         self.assertEqual(scrape.total(numbers, "x_total", port="1"), 4)
         self.assertEqual(scrape.total(numbers, "y"), 0.5)
         self.assertEqual(scrape.total(numbers, "z"), 0)
+
+    def test_what_wrk_says(self):
+        said = ("  1234 requests in 4.00s, 1.5MB read\n  Socket errors: connect 1, read 2, write 3, timeout 4\n"
+                "  Non-2xx or 3xx responses: 5\nRequests/sec:    308.50\n")
+        self.assertEqual(flood.read_wrk(said, 7), flood.Run(308.5, 15, 7))
+        self.assertEqual(flood.read_wrk("Requests/sec:  1.00\n"), flood.Run(1.0, 0, 0))
+        with self.assertRaises(Failed):
+            flood.read_wrk("unable to connect to 10.77.0.100:80")
+
+    def test_shares_and_ratios_are_medians_of_runs(self):
+        self.assertEqual(goodput.ratio([1.0, 2.0, 30.0], [1.0, 1.0, 10.0]), 2.0)
+        share, used = fairness.of_fair([(10e6, 30e6), (20e6, 20e6), (24e6, 8e6)])
+        self.assertEqual((share, used), (1.0, 0.8))
 
     def test_signals_by_name_and_number(self):
         for word in ("KILL", "sigkill", "9"):

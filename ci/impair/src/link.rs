@@ -12,7 +12,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// So many frames are read or sent with one call.
-pub(crate) const BATCH: usize = 64;
+pub const BATCH: usize = 64;
 /// The longest frame: jumbo frames and a VLAN tag.
 const FRAME_MAX: usize = 9_216;
 /// What the kernel may keep for us while we are not running, in bytes.
@@ -24,7 +24,7 @@ const PACKET_OUTGOING: u8 = 4;
 
 /// An interface, opened for all its frames.
 #[derive(Debug)]
-pub(crate) struct Port {
+pub struct Port {
     socket: OwnedFd,
     index: usize,
     /// Where frames are read to; they are copied out at their real lengths.
@@ -35,7 +35,7 @@ pub(crate) struct Port {
 
 impl Port {
     /// Opens the interface called `name`.
-    pub(crate) fn open(name: &str) -> anyhow::Result<Self> {
+    pub fn open(name: &str) -> anyhow::Result<Self> {
         let address = link_address(name)?;
         let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_NONBLOCK, SockProtocol::EthAll)
             .context("cannot make a packet socket (root is needed)")?;
@@ -48,7 +48,7 @@ impl Port {
     }
 
     /// Appends up to [`BATCH`] frames that came in through the interface; none if there are none now.
-    pub(crate) fn receive(&mut self, frames: &mut Vec<Vec<u8>>) -> nix::Result<()> {
+    pub fn receive(&mut self, frames: &mut Vec<Vec<u8>>) -> nix::Result<()> {
         let Self { socket, index, buffers, incoming, .. } = self;
         let mut slices: Vec<[IoSliceMut<'_>; 1]> = buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
         let fd = socket.as_raw_fd();
@@ -68,7 +68,7 @@ impl Port {
     }
 
     /// Sends frames; returns how many the interface did not take.
-    pub(crate) fn send(&mut self, frames: &[Vec<u8>]) -> u64 {
+    pub fn send(&mut self, frames: &[Vec<u8>]) -> u64 {
         let mut unsent = 0;
         for batch in frames.chunks(BATCH) {
             unsent += self.send_batch(batch);

@@ -15,12 +15,11 @@
 
 mod control;
 mod fault;
-mod link;
 
 use crate::control::{Control, Request};
 use crate::fault::{Faults, Lane};
-use crate::link::Port;
 use anyhow::Context;
+use baton_impair::link::{self, Port};
 use clap::Parser;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};

@@ -1,0 +1,100 @@
+"""The kernel's TCP as a server in the lab, to compare with: nginx in a namespace of its own, with CUBIC, beside the back-ends.
+
+It stands on the cluster's side of the fault injector, behind the same links without offloads, and serves the same files. The cluster
+and it have the same client.
+"""
+
+import http.client
+import ipaddress
+import signal
+
+from labkit import net
+from labkit.base import Failed, need_tools, run, wait_until
+from labkit.process import Process
+from labkit.sockets import socket_in
+
+START_SECONDS = 10
+STOP_SECONDS = 5
+
+# One process, no log of requests, nothing of the machine's own nginx.
+CONFIG = """
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log {folder}/log;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nodelay on;
+    keepalive_requests 1000000;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen {address}:80;
+        root {root};
+    }}
+}}
+"""
+
+
+class LinuxServer:
+    """nginx over the kernel's TCP in a lab that is up; as a context it is gone behind it."""
+
+    def __init__(self, lab, congestion="cubic"):
+        self.lab, self.congestion = lab, congestion
+        self.process = Process(lab.name, net.LINUX, lab.folder / net.LINUX)
+
+    @property
+    def address(self):
+        """Where it listens."""
+        return self.lab.network.address_of(net.LINUX), 80
+
+    def __enter__(self):
+        need_tools("nginx")
+        net.add_linux(self.lab.name, self.lab.network)
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self.process.pid():
+            self.process.signal(signal.SIGKILL)
+            self.process.wait_end(STOP_SECONDS)
+        net.remove_linux(self.lab.name)
+
+    def _start(self):
+        # The machine may prefer another algorithm. By route: a namespace may not choose a default that the machine restricts.
+        network = self.lab.network
+        subnet = ipaddress.ip_network(f"{network.client}/{network.prefix}", strict=False)
+        run("ip", "-n", net.namespace(self.lab.name, net.LINUX), "route", "replace", subnet, "dev", net.INTERFACE,
+            "src", network.address_of(net.LINUX), "congctl", self.congestion)
+        folder = self.process.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        host = self.address[0]
+        config = folder / "nginx.conf"
+        config.write_text(CONFIG.format(folder=folder, address=f"[{host}]" if ":" in host else host,
+                                        root=self.lab.settings["docroot"]))
+        self.process.start(["nginx", "-e", folder / "log", "-p", folder, "-c", config])
+        if not wait_until(lambda: self.process.exit_code() is not None or self._answers(), START_SECONDS) \
+                or self.process.exit_code() is not None:
+            raise Failed(f"nginx does not answer: {' '.join(self.process.last_words(1))}")
+
+    def _answers(self):
+        connection = http.client.HTTPConnection(*self.address, timeout=1)
+        try:
+            connection.sock = socket_in(net.namespace(self.lab.name, "client"), self.lab.network.family)
+            connection.sock.settimeout(1)
+            connection.sock.connect(self.address)
+            connection.request("GET", "/hello.txt")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
