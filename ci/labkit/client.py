@@ -53,6 +53,7 @@ class Connection:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = self.socket.getsockname()[1]
         self.unread = bytearray()
+        self.received = 0
 
     def __enter__(self):
         return self
@@ -87,6 +88,11 @@ class Connection:
         if "content-length" not in fields:
             return Response(status, fields, self.rest())
         return Response(status, fields, self._take(int(fields["content-length"])))
+
+    def wait_begin(self):
+        """Waits until something of the next response is there."""
+        if not self.unread:
+            self._need_more()
 
     def continue_(self):
         """The interim response to Expect: 100-continue."""
@@ -167,6 +173,7 @@ class Connection:
     def _read(self):
         data = self.socket.recv(READ_BYTES)
         self.unread += data
+        self.received += len(data)
         return len(data)
 
 

@@ -4,7 +4,7 @@ import argparse
 import os
 import statistics
 
-from labkit import fairness, flood, goodput
+from labkit import fairness, flood, goodput, moves
 from labkit.base import Failed, Misused, say
 from labkit.lab import Lab
 from labkit.linux import LinuxServer
@@ -65,18 +65,37 @@ def _fairness(lab, options):
 
 
 def _flood(lab, options):
+    seconds = int(options.seconds)
+
     def rows():
         kinds = [("none", None), ("to nobody", flood.nobody(lab)), ("to the VIP", flood.front_end(lab))]
-        found = {name: [] for name, _ in kinds}
-        for _ in range(options.runs):
-            for name, mac in kinds:
-                found[name].append(flood.under_flood(lab, mac, int(options.seconds)) if mac
-                                   else (flood.clients(lab, int(options.seconds)), 0))
-        for name, runs in found.items():
-            rates = [statistics.median(rates) for rates in ([had.rate for had, _ in runs], [its for _, its in runs])]
-            yield [name, f"{rates[1]:,.0f}", f"{rates[0]:,.0f}", str(sum(had.failed for had, _ in runs)),
-                   f"{max(had.half_open for had, _ in runs):,}"]
-    table(["flood", "SYN/s", "requests/s of the clients, a connection each", "failed", "half-open at the most"], rows())
+        for name, its in (("steady", flood.clients), ("as many as can", flood.crowd)):
+            found = {where: [] for where, _ in kinds}
+            for _ in range(options.runs):
+                for where, mac in kinds:
+                    found[where].append(flood.under_flood(lab, mac, its, seconds) if mac else (its(lab, seconds), 0))
+            for where, runs in found.items():
+                had, flooded = zip(*runs)
+                yield [name, where, f"{statistics.median(flooded):,.0f}", f"{statistics.median(run.rate for run in had):,.0f}",
+                       str(sum(run.failed for run in had)), f"{max(run.half_open for run in had):,}"]
+    table(["clients", "flood", "SYN/s", "their requests/s", "failed", "half-open at the most"], rows())
 
 
-FIGURES = {"goodput": _goodput, "fairness": _fairness, "flood": _flood}
+def _moves(lab, options):
+    count = 200 * options.runs
+    moved, alone = (moves.Spread.of(seconds) for seconds in moves.gaps(lab, count))
+    first, without = (moves.Spread.of(seconds) for seconds in moves.first_bytes(lab, count))
+    moving, staying = moves.streams(lab, 100, options.runs)
+    share = statistics.median(a / b for a, b in zip(moving, staying))
+    rows = [["gap between two responses in the client's stream, median (99th percentile)", str(moved), str(alone)],
+            ["time to the first byte of a single request", str(first), str(without)],
+            [f"goodput of a stream, {moves.STREAM_DELAY_MS} ms each way, Mbit/s", *(f"{statistics.median(its) / 1e6:.1f}"
+                                                                                   for its in (moving, staying))],
+            ["its share", f"{share:.3f}", "1"]]
+    for text, delay in (("nothing", 0), ("a window", moves.STREAM_DELAY_MS)):
+        sent, datagrams, its = moves.between_backends(lab, 50 * options.runs, delay)
+        rows.append([f"bytes between the back-ends for a move with {text} in flight", f"{sent / its:,.0f} in {datagrams / its:.1f} datagrams", "0"])
+    table(["", "with a move", "without"], rows)
+
+
+FIGURES = {"goodput": _goodput, "fairness": _fairness, "flood": _flood, "moves": _moves}

@@ -1,13 +1,15 @@
 """A SYN flood from random sources, while usual clients open connections: what is left of their rate.
 
-The machine that is flooded also makes the flood, so what a flood costs whoever it is for is measured beside: the same flood to an
-Ethernet address at which nobody listens, behind the same links.
+Two kinds of clients: those who come at a steady rate, each with a connection and a request; and a crowd that takes whatever the
+machine can give. The machine that is flooded also makes the flood, so what a flood costs whoever it is for is measured beside: the
+same flood to an Ethernet address at which nobody listens, behind the same links.
 """
 
 import contextlib
 import json
 import re
 import subprocess
+import tempfile
 from dataclasses import dataclass
 
 from labkit import net, scrape
@@ -17,7 +19,9 @@ RATE = 100_000
 # What was asked of the front-end: this share of the clients' rate, and a flood of no less than this share of the rate.
 SHARE = 0.75
 FLOOD_SHARE = 0.9
-CLIENTS = 16
+# Clients in a second who come at a steady rate, and how many of them come at once.
+ARRIVALS, ARRIVALS_AT_ONCE = 500, 5
+CROWD = 16
 BODY_BYTES = 1_000
 START_SECONDS = 5
 # A client whose request has no answer by then has failed.
@@ -68,21 +72,28 @@ def nobody(lab):
 
 
 def clients(lab, seconds):
-    """Usual clients for a while: a connection for each request, as fast as they are answered."""
-    url = lab.network.url(f"/be1/bytes/{BODY_BYTES}")
-    words = ["wrk", "-t", 1, "-c", CLIENTS, "-d", f"{seconds}s", "--timeout", f"{PATIENCE_SECONDS}s", "-H", "Connection: close", url]
-    child = subprocess.Popen(net.inside(lab.name, "client", *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    most = 0
+    """Clients who come at a steady rate, for a while. What is slow, or comes again because nobody answered, lowers their rate."""
+    count = seconds * ARRIVALS
+    words = ["h2load", "--h1", "-n", count, "-c", count, "-r", ARRIVALS_AT_ONCE,
+             "--rate-period", f"{1000 * ARRIVALS_AT_ONCE // ARRIVALS}ms", "-T", f"{PATIENCE_SECONDS}s", _url(lab)]
+    said, most = _watched(lab, words, seconds)
+    return read_h2load(said, most)
 
-    def ended():
-        nonlocal most
-        most = max(most, half_open(lab))
-        return child.poll() is not None
 
-    if not wait_until(ended, seconds + PATIENCE_SECONDS + START_SECONDS, pause=0.2):
-        child.kill()
-        raise Failed("wrk does not end")
-    return read_wrk(child.stdout.read(), most)
+def crowd(lab, seconds):
+    """Clients who ask again as soon as they are answered, for a while."""
+    words = ["wrk", "-t", 1, "-c", CROWD, "-d", f"{seconds}s", "--timeout", f"{PATIENCE_SECONDS}s", "-H", "Connection: close", _url(lab)]
+    said, most = _watched(lab, words, seconds)
+    return read_wrk(said, most)
+
+
+def read_h2load(said, half_open=0):
+    """What h2load printed."""
+    rate = re.search(r"finished in .*?, ([\d.]+) req/s", said)
+    counts = re.search(r"requests: (\d+) total, .*?(\d+) succeeded", said)
+    if not rate or not counts:
+        raise Failed(f"h2load says: {said.strip()[-200:]}")
+    return Run(float(rate[1]), int(counts[1]) - int(counts[2]), half_open)
 
 
 def read_wrk(said, half_open=0):
@@ -96,13 +107,36 @@ def read_wrk(said, half_open=0):
     return Run(float(found[1]), failed + (int(wrong[1]) if wrong else 0), half_open)
 
 
+def _url(lab):
+    return lab.network.url(f"/be1/bytes/{BODY_BYTES}")
+
+
+def _watched(lab, words, seconds):
+    """Runs a program of the client's to its end; what it said, and how many connections were half-open meanwhile at the most."""
+    most = 0
+
+    def ended():
+        nonlocal most
+        most = max(most, half_open(lab))
+        return child.poll() is not None
+
+    # To a file: nobody empties a pipe meanwhile.
+    with tempfile.TemporaryFile("w+") as output:
+        child = subprocess.Popen(net.inside(lab.name, "client", *words), stdout=output, stderr=subprocess.STDOUT)
+        if not wait_until(ended, seconds + PATIENCE_SECONDS + START_SECONDS, pause=0.2):
+            child.kill()
+            raise Failed(f"{words[0]} does not end")
+        output.seek(0)
+        return output.read(), most
+
+
 def half_open(lab):
     """How many connections are half-open now at the front-end."""
     return int(scrape.total(scrape.read(lab.metrics("fe1")), "baton_connections", state="half_open"))
 
 
-def under_flood(lab, mac, seconds, rate=RATE):
-    """What clients have while the flood goes on, and the flood's own rate."""
-    with flood(lab, mac, seconds + 1, rate) as its:
-        had = clients(lab, seconds)
-    return had, its["rate"]
+def under_flood(lab, mac, its, seconds, rate=RATE):
+    """What `its` clients have while the flood goes on, and the flood's own rate."""
+    with flood(lab, mac, seconds + 1, rate) as flooded:
+        had = its(lab, seconds)
+    return had, flooded["rate"]

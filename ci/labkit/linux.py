@@ -22,7 +22,7 @@ daemon off;
 master_process off;
 pid {folder}/nginx.pid;
 error_log {folder}/log;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 4096; }}
 http {{
     access_log off;
     sendfile on;
@@ -70,11 +70,7 @@ class LinuxServer:
         net.remove_linux(self.lab.name)
 
     def _start(self):
-        # The machine may prefer another algorithm. By route: a namespace may not choose a default that the machine restricts.
-        network = self.lab.network
-        subnet = ipaddress.ip_network(f"{network.client}/{network.prefix}", strict=False)
-        run("ip", "-n", net.namespace(self.lab.name, net.LINUX), "route", "replace", subnet, "dev", net.INTERFACE,
-            "src", network.address_of(net.LINUX), "congctl", self.congestion)
+        self.set_route()
         folder = self.process.folder
         folder.mkdir(parents=True, exist_ok=True)
         host = self.address[0]
@@ -85,6 +81,14 @@ class LinuxServer:
         if not wait_until(lambda: self.process.exit_code() is not None or self._answers(), START_SECONDS) \
                 or self.process.exit_code() is not None:
             raise Failed(f"nginx does not answer: {' '.join(self.process.last_words(1))}")
+
+    def set_route(self, *words):
+        """The way to the client, with what ip-route(8) may say about TCP on it. The algorithm as well, for the machine may prefer
+        another: by route, because a namespace may not choose a default that the machine restricts."""
+        network = self.lab.network
+        subnet = ipaddress.ip_network(f"{network.client}/{network.prefix}", strict=False)
+        run("ip", "-n", net.namespace(self.lab.name, net.LINUX), "route", "replace", subnet, "dev", net.INTERFACE,
+            "src", network.address_of(net.LINUX), "congctl", self.congestion, *words)
 
     def _answers(self):
         connection = http.client.HTTPConnection(*self.address, timeout=1)

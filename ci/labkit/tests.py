@@ -6,10 +6,11 @@ import struct
 import tempfile
 import tomllib
 import unittest
+from dataclasses import replace
 from types import SimpleNamespace
 
-from labkit import config, content, fairness, flood, goodput, net, pcap, scrape
-from labkit.base import Failed, Misused
+from labkit import config, content, differ, differences, fairness, flood, goodput, moves, net, pcap, rawtcp, scrape
+from labkit.base import ROOT, Failed, Misused
 from labkit.client import Connection, Ended, Wrong, request
 from labkit.process import signal_number
 
@@ -75,7 +76,7 @@ class Http(unittest.TestCase):
         ours, self.server = socket.socketpair()
         # A Connection connects when it is made; this one is connected already.
         self.connection = Connection.__new__(Connection)
-        self.connection.socket, self.connection.unread, self.connection.port = ours, bytearray(), 0
+        self.connection.socket, self.connection.unread, self.connection.port, self.connection.received = ours, bytearray(), 0, 0
         ours.settimeout(5)
 
     def tearDown(self):
@@ -149,7 +150,58 @@ class Captures(unittest.TestCase):
         self.assertEqual((segment.seq, segment.ack, segment.length, segment.end), (1, 2, 4, 5))
 
 
+class Differential(unittest.TestCase):
+    def test_a_segment_is_what_is_read_of_it(self):
+        segment = rawtcp.Segment(40_000, 7, 2**32 + 5, rawtcp.SYN | rawtcp.ACK, window=9, options=rawtcp.syn_options(77), payload=b"hi")
+        body = segment.bytes("10.77.0.201", "10.77.0.100")
+        packet = bytes.fromhex("4500") + struct.pack("!H", 20 + len(body)) + bytes(5) + b"\x06" + bytes(2)
+        seen = rawtcp.read(packet + socket.inet_aton("10.77.0.201") + socket.inet_aton("10.77.0.100") + body)
+        self.assertEqual((seen.source, seen.port, seen.seq, seen.ack, seen.letters, seen.window, seen.length, seen.scale, seen.stamps),
+                         ("10.77.0.201", 80, 7, 5, "SA", 9, 2, 7, (77, 0)))
+        pseudo = socket.inet_aton("10.77.0.201") + socket.inet_aton("10.77.0.100") + struct.pack("!HH", 6, len(body))
+        self.assertEqual(rawtcp._checksum(pseudo + body), 0)
+        spoilt = rawtcp.Segment(40_000, 7, 5, rawtcp.ACK, spoilt="checksum").bytes("10.77.0.201", "10.77.0.100")
+        self.assertNotEqual(rawtcp._checksum(pseudo[:-2] + struct.pack("!H", len(spoilt)) + spoilt), 0)
+
+    def test_a_seed_is_always_the_same_conversation_and_all_kinds_come(self):
+        self.assertEqual([differ.script(seed) for seed in range(100)], [differ.script(seed) for seed in range(100)])
+        self.assertEqual({differ.script(seed)[0] for seed in range(8)}, set(differ.KINDS))
+
+    def test_numbers_count_from_a_place_also_where_they_wrap(self):
+        self.assertEqual((differ.place(5, 2**32 - 5), differ.place(2**32 - 5, 5), differ.place(7, 7)), (10, -10, 0))
+
+    def test_a_bare_acknowledgment_that_another_repeats_is_left_out(self):
+        bare, finish = (differ.Answer(flags, 0, 2, False, None, (), 0) for flags in ("A", "FA"))
+        reset = differ.Answer("R", 0, 0, False, None, (), 0)
+        self.assertEqual(differ.plain([bare, finish]), [finish])
+        self.assertEqual(differ.plain([finish, bare]), [finish])
+        self.assertEqual(differ.plain([bare, bare]), [bare])
+        self.assertEqual(differ.plain([bare, reset]), [bare, reset])
+
+    def test_what_is_not_on_the_list_is_not_explained(self):
+        at = lambda **fields: [replace(differ.Answer("A", 0, 10, False, 5, (), 0), **fields)]
+        shot = differ.Shot("text", length=20)
+        self.assertEqual(differences.explained("back-end", shot, at(sacked=((4, 6),)), at()), "a duplicate of what is out of order")
+        for wrong in (at(sacked=((1, 2),)), at(ack=11), at(closed=True), at(echo=6), at(flags="R"), []):
+            self.assertIsNone(differences.explained("back-end", shot, at(), wrong), wrong)
+
+    def test_the_page_has_the_same_list(self):
+        section = (ROOT / "docs/rfc9293.md").read_text().partition("## Beside Linux")[2]
+        rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in section.splitlines() if line.startswith("| ")]
+        self.assertEqual(rows[1:], [[its.name, its.why] for its in differences.DIFFERENCES])
+
+
 class Small(unittest.TestCase):
+    def test_spreads_are_in_milliseconds(self):
+        self.assertEqual(moves.Spread.of([n / 1000 for n in range(1, 201)]), moves.Spread(100.5, 199.0))
+        self.assertEqual(str(moves.Spread.of([0.002])), "2.00 ms (2.00 ms)")
+
+    def test_gaps_are_between_the_bytes_around_a_boundary(self):
+        at = lambda time, seq, length, flags=pcap.ACK: SimpleNamespace(time=time, seq=seq, length=length, flags=flags)
+        stream = [at(0, 99, 0, pcap.SYN | pcap.ACK), at(1, 100, 50), at(2, 150, 50), at(5, 200, 100), at(6, 150, 50)]
+        self.assertEqual(moves._gaps_at(stream, [100, 60]), [0, 0])
+        self.assertEqual(moves._gaps_at(stream[:4], [100]), [3])
+
     def test_metrics_are_summed_by_label(self):
         numbers = scrape.read('# HELP x\nx_total{port="0"} 3\nx_total{port="1"} 4\ny 0.5\n# EOF\n')
         self.assertEqual(scrape.total(numbers, "x_total"), 7)
@@ -164,6 +216,13 @@ class Small(unittest.TestCase):
         self.assertEqual(flood.read_wrk("Requests/sec:  1.00\n"), flood.Run(1.0, 0, 0))
         with self.assertRaises(Failed):
             flood.read_wrk("unable to connect to 10.77.0.100:80")
+
+    def test_what_h2load_says(self):
+        said = ("finished in 4.02s, 497.51 req/s, 583.00KB/s\n"
+                "requests: 2000 total, 2000 started, 2000 done, 1998 succeeded, 2 failed, 1 errored, 1 timeout\n")
+        self.assertEqual(flood.read_h2load(said, 3), flood.Run(497.51, 2, 3))
+        with self.assertRaises(Failed):
+            flood.read_h2load("")
 
     def test_shares_and_ratios_are_medians_of_runs(self):
         self.assertEqual(goodput.ratio([1.0, 2.0, 30.0], [1.0, 1.0, 10.0]), 2.0)

@@ -56,6 +56,10 @@ impl Tcb {
                 self.finish(CloseReason::ResetByPeer);
                 return Ok(false);
             }
+            // Elsewhere in the window it is challenged, in every state (RFC 9293 section 3.10.7.4, first).
+            if self.rcv.nxt.lt(segment.seq) && segment.seq.lt(self.rcv.edge) {
+                self.challenge(now);
+            }
             return Err(DropReason::BadReset);
         }
         if segment.flags.has(Flags::SYN) {

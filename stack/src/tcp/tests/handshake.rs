@@ -182,8 +182,10 @@ fn in_syn_received_only_what_fits_counts() {
          # Not our number.
          10 in  A 1 ack 2 ts 101:0 => BadAck
          11 in  A 1 ack 0 ts 101:0 => BadAck
-         # A reset must have the very next number.
+         # A reset must have the very next number; one elsewhere in the window is challenged.
+         12 in  R 100000 => BadReset
          12 in  R 2 => BadReset
+         12 out A 1 ack 1
          # Out of the window, or old: told where we are.
          13 in  A 70000 ack 1 ts 101:0 => OutOfWindow
          13 out A 1 ack 1
