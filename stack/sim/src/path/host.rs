@@ -1,9 +1,9 @@
 //! A connection at the node that owns it now: the production TCB, content store and clock, and the way to another node.
 
 use baton_backend::serve::{Body, BodyError, Coding, ContentStore, Ready, StoreLimits};
-use baton_http1::Cursor;
+use baton_http1::{Advance, Cursor, Limits};
 use baton_stack::addr::{ConnId, Flow, MacAddr};
-use baton_stack::tcp::{Extent, Flags, Place as Source, Segment, SeqNum, Tcb, TcpConfig, Written};
+use baton_stack::tcp::{Extent, Flags, Frozen, Place as Source, Segment, SeqNum, State, Tcb, TcpConfig, Written};
 use baton_stack::time::{Duration, Instant, earliest};
 use baton_stack::wire::Envelope;
 use handoff_proto::image::{Image, Plan};
@@ -64,7 +64,14 @@ pub(super) struct Host {
     seen: Option<Seen>,
     /// Bytes that were pushed so far.
     pushed: u64,
+    /// What the peer said, as far as it was read.
+    pub(super) heard: Vec<u8>,
+    /// The paths of the requests among it, and where their reader stands: for peers that say requests.
+    pub(super) heads: Vec<String>,
+    pub(super) cursor: Cursor,
     pub(super) moved: u32,
+    /// What came out of the last freeze.
+    pub(super) carried: Option<Frozen>,
 }
 
 /// The bytes of a stream from `from` on.
@@ -102,7 +109,11 @@ impl Host {
             scale: 0,
             seen: None,
             pushed: 0,
+            heard: Vec::new(),
+            heads: Vec::new(),
+            cursor: Cursor::new(),
             moved: 0,
+            carried: None,
         }
     }
 
@@ -119,6 +130,10 @@ impl Host {
             Place::Here(tcb) => Some(tcb),
             Place::Nowhere | Place::Between { .. } => None,
         }
+    }
+
+    pub(super) fn state(&self) -> Option<State> {
+        self.tcb().map(Tcb::state)
     }
 
     /// How many bytes of the stream were ever sent.
@@ -138,6 +153,32 @@ impl Host {
         self.pushed += len;
         let extent = Extent { len, place: Source::Local { source, offset: 0 } };
         self.tcb_mut().unwrap().push(extent).unwrap();
+    }
+
+    /// Reads the next requests of the peer, `heads` at the most. They have no bodies.
+    pub(super) fn read_heads(&mut self, heads: usize) {
+        let Place::Here(tcb) = &mut self.place else { return };
+        for _ in 0..heads {
+            let len = match self.cursor.advance(tcb.unread(), &Limits::default()) {
+                Ok(Advance::Head(head)) => {
+                    self.heads.push(String::from(head.path));
+                    head.len
+                }
+                Ok(Advance::Incomplete | Advance::Closed) => return,
+                Ok(Advance::Body { .. } | Advance::End) | Err(_) => panic!("the peer says GET alone"),
+            };
+            self.heard.extend_from_slice(&tcb.unread()[..len]);
+            tcb.consume(len);
+            let end = self.cursor.advance(tcb.unread(), &Limits::default());
+            assert_eq!(end, Ok(Advance::End), "behind a head without a body");
+        }
+    }
+
+    /// Reads all that the peer has said.
+    pub(super) fn read(&mut self) {
+        let Place::Here(tcb) = &mut self.place else { return };
+        self.heard.extend_from_slice(tcb.unread());
+        tcb.consume(tcb.unread().len());
     }
 
     fn local(&self, now: Instant) -> Instant {
@@ -216,7 +257,8 @@ impl Host {
             }
         };
         assert!(self.is_store_empty(), "the donor keeps bytes that nobody needs");
-        let image = image(frozen, Cursor::new()).encode();
+        self.carried = Some(frozen.clone());
+        let image = image(frozen, self.cursor).encode();
         let random_us = random % (1 << 32);
         let (random_us, until) = match journey {
             Journey::Exact => (random_us / 1_000 * 1_000, now),
@@ -244,6 +286,7 @@ impl Host {
         if journey != Journey::Exact {
             tcb.note_move();
         }
+        self.cursor = decoded.cursor;
         self.place = Place::Here(Box::new(tcb));
         for bytes in early {
             self.handle_segment(now, &bytes);
@@ -280,7 +323,7 @@ const fn new_store() -> ContentStore {
 }
 
 /// An image of a connection, with the rest as any.
-pub(super) fn image(tcb: baton_stack::tcp::Frozen, cursor: Cursor) -> Image {
+pub(super) fn image(tcb: Frozen, cursor: Cursor) -> Image {
     Image {
         c: ConnId::new(1, 0, 7, 9),
         base: Epoch(1),

@@ -8,8 +8,10 @@
 //! by byte, with what should be said ([`content`](crate::content)).
 
 mod cost;
+mod cuts;
 mod host;
 mod peer;
+mod states;
 mod table;
 
 use std::collections::BTreeMap;

@@ -153,6 +153,20 @@ impl Peer {
         !self.ranges.is_empty()
     }
 
+    pub(super) fn say(&mut self, bytes: &[u8]) {
+        assert!(!self.finishes, "it has said its last byte");
+        self.said.extend_from_slice(bytes);
+    }
+
+    pub(super) const fn finish(&mut self) {
+        self.finishes = true;
+    }
+
+    /// Reads again, and says so.
+    pub(super) const fn resume(&mut self) {
+        (self.reads, self.read, self.ack_now) = (true, self.next, true);
+    }
+
     pub(super) fn poll_at(&self) -> Option<Instant> {
         let first = if self.phase == Phase::Waiting { Some(Instant::ZERO) } else { None };
         earliest(first, earliest(self.ack_at, self.again_at))
@@ -244,12 +258,12 @@ impl Peer {
             self.fin_at = Some(end);
             self.ack_now = true;
         }
-        assert!(self.fin_at.is_none_or(|fin| end <= fin), "bytes behind FIN");
         if segment.payload.is_empty() {
             // A probe of what has been acknowledged long ago.
             self.ack_now |= at < self.next;
             return;
         }
+        assert!(self.fin_at.is_none_or(|fin| end <= fin), "bytes behind FIN");
         let is_known = end <= self.next || self.ranges.iter().any(|(from, to)| *from <= at && end <= *to);
         if is_known {
             self.dsack = Some((at, end));
