@@ -52,15 +52,15 @@ enum Step {
 }
 
 impl FrontEnd {
-    /// Answers a SYN. `floors` are the sequence number and TSval that an earlier connection of the flow has used up.
+    /// Answers a SYN and remembers it. `floors` are the sequence number and TSval that an earlier connection of the flow has
+    /// used up.
     ///
     /// # Errors
     /// Why not.
     pub(crate) fn accept(
         &mut self,
         now: Instant,
-        port: PortId,
-        mac: MacAddr,
+        hop: (PortId, MacAddr),
         flow: Flow,
         syn: &Segment<'_>,
         floors: Option<(SeqNum, u32)>,
@@ -68,41 +68,46 @@ impl FrontEnd {
         if self.stop_at.is_some() {
             return Err(DropReason::UnknownFlow);
         }
-        if self.half_open >= self.settings.half_open_max {
-            return Err(DropReason::HalfOpenLimit);
-        }
         let (mut first, mut ts) = (isn(self.isn_keys, &flow, now), ts_offset(self.isn_keys, &flow));
         if let Some((isn_floor, tsval_floor)) = floors {
             first = if first.lt(isn_floor) { isn_floor } else { first };
             ts = baton_stack::tcp::ts_offset_above(ts, tsval_floor, now);
         }
         let tcb = Tcb::accept(now, &self.settings.tcp, flow, first, ts, syn)?;
-        let envelope = self.envelope(port, &flow, mac).ok_or(DropReason::NotOurs)?;
+        let key = self.install(now, tcb, hop, (first, syn.seq + 1))?;
+        if let Some(conn) = self.engine.get_mut(key) {
+            conn.app.is_half_open = true;
+        }
+        self.half_open += 1;
+        self.stats.syns += 1;
+        Ok(())
+    }
+
+    /// Takes a new connection in, with its route. `seen` is the client's last acknowledgment and the end of what it has sent.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn install(
+        &mut self,
+        now: Instant,
+        tcb: Tcb,
+        (port, client_mac): (PortId, MacAddr),
+        (last_ack, seq_end): (SeqNum, SeqNum),
+    ) -> Result<ConnKey, DropReason> {
+        let flow = tcb.flow();
+        let envelope = self.envelope(port, &flow, client_mac).ok_or(DropReason::NotOurs)?;
         let c = self.next_conn_id();
         let state = RouteState::new(self.board.own_generation());
-        let route = Route {
-            c,
-            flow,
-            state,
-            first: None,
-            place: Place::Leaving,
-            since: now,
-            port,
-            client_mac: mac,
-            last_ack: first,
-            seq_end: syn.seq + 1,
-        };
+        let (place, since) = (Place::Leaving, now);
+        let route = Route { c, flow, state, first: None, place, since, port, client_mac, last_ack, seq_end };
         let route = self.routes.insert(route).ok_or(DropReason::ConnectionLimit)?;
-        let mut accepted = Accepted::new(c, route, Cursor::new(), Donor::new(c, Epoch::FIRST), Served::NOTHING);
-        accepted.is_half_open = true;
+        let accepted = Accepted::new(c, route, Cursor::new(), Donor::new(c, Epoch::FIRST), Served::NOTHING);
         match self.engine.insert(now, tcb, accepted, port, envelope) {
             Ok(key) => {
                 if let Some(route) = self.routes.get_mut(route) {
                     route.place = Place::Here(key);
                 }
-                self.half_open += 1;
-                self.stats.syns += 1;
-                Ok(())
+                Ok(key)
             }
             Err(EngineFull(..)) => {
                 self.drop_route(route);
@@ -128,7 +133,11 @@ impl FrontEnd {
     ) -> Result<(), DropReason> {
         let outcome = self.engine.handle_segment(key, now, segment, &mut self.store);
         self.wake(key);
-        let outcome = outcome.inspect_err(|reason| self.answer_refused(key, *reason, segment))?;
+        let outcome = match outcome {
+            // Two SYNs of the client were answered, this way and that, and it has heard the other answer.
+            Err(DropReason::BadAck) if self.complete_instead(now, key, segment) => return Ok(()),
+            outcome => outcome.inspect_err(|reason| self.answer_refused(key, *reason, segment))?,
+        };
         self.note(key, &outcome);
         Ok(())
     }

@@ -12,6 +12,7 @@
 
 mod accept;
 pub mod config;
+mod cookies;
 pub mod dispatch;
 mod handoff;
 mod messages;

@@ -4,7 +4,8 @@
 //!  frame --Ports--> UDP  --> messages.rs   what back-ends say
 //!                   TCP  --> route known?  away: note ACK and sequence end, rewrite, send on      (the fast path)
 //!                                          here: engine, then accept.rs: first head -> dispatcher -> first handoff
-//!                            SYN           accept.rs
+//!                            SYN           cookies.rs: remembered by accept.rs, or answered with a cookie
+//!                            its cookie    accept.rs
 //!                            else          RST, once every back-end has said what it owns
 //! ```
 
@@ -17,7 +18,7 @@ use baton_stack::ecn::Ecn;
 use baton_stack::engine::{ConnKey, Engine};
 use baton_stack::node::{Frame, Node, PortId, Transmit, Verdict};
 use baton_stack::ports::{Input, Ports};
-use baton_stack::tcp::{Flags, Segment, TimeWait, TimeWaitAction, reset_for};
+use baton_stack::tcp::{Flags, Segment, TimeWait, TimeWaitAction, may_complete, reset_for};
 use baton_stack::time::{Duration, Instant, earliest};
 use baton_stack::wire::{Envelope, IpLayers};
 use handoff_proto::arbiter::Arbiter;
@@ -28,6 +29,7 @@ use handoff_proto::names::NodeId;
 use handoff_proto::session::{Identity, PeerIndex, Role, Sessions};
 
 use crate::accept::Accepted;
+use crate::cookies::Cookies;
 use crate::dispatch::Dispatcher;
 use crate::handoff::Frozen;
 use crate::routes::{Place, Route, RouteKey, Routes};
@@ -42,7 +44,7 @@ const DATAGRAMS_PER_POLL: usize = 64;
 /// Single segments (resets, answers in TIME_WAIT) that wait to be sent at the most.
 const REPLIES_MAX: usize = 1_024;
 /// The longest segment without payload.
-const BARE_SEGMENT_MAX: usize = 60;
+pub(crate) const BARE_SEGMENT_MAX: usize = 60;
 /// How long a back-end that has refused a connection is given no other: it has reasons that outlast a retry.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(250);
 /// Ethernet addresses of back-ends that are remembered at the most.
@@ -73,6 +75,7 @@ pub struct FrontEnd {
     pub(crate) half_open: usize,
     pub(crate) next_connection: u32,
     pub(crate) isn_keys: (u64, u64),
+    pub(crate) cookies: Cookies,
     pub(crate) stats: Stats,
     pub(crate) stop_at: Option<Instant>,
     /// Resets of dead connections, to be sent with the next poll.
@@ -195,6 +198,7 @@ impl FrontEnd {
         let names: Vec<String> = settings.backends.iter().map(|(name, _)| name.clone()).collect();
         let vips: Vec<IpAddr> = settings.listeners.iter().map(|listener| listener.addr).collect();
         let [a, b, c, d] = seeds_of(&settings.seed);
+        let isn_keys = (a ^ c.rotate_left(32), b ^ d.rotate_left(32));
         Self {
             ports: Ports::new(settings.interfaces.clone(), &vips, now),
             sessions,
@@ -215,7 +219,8 @@ impl FrontEnd {
             awake: Vec::new(),
             half_open: 0,
             next_connection: 0,
-            isn_keys: (a ^ c.rotate_left(32), b ^ d.rotate_left(32)),
+            isn_keys,
+            cookies: Cookies::new(isn_keys),
             stats: Stats::default(),
             stop_at: None,
             replies: VecDeque::new(),
@@ -287,9 +292,10 @@ impl FrontEnd {
                 Ok(())
             }
             TimeWaitAction::Reopen { isn_floor, tsval_floor } => {
-                let (port, mac) = self.client_hop(now, &flow, from)?;
+                self.check_reopen()?;
+                let hop = self.client_hop(now, &flow, from)?;
                 self.drop_route(key);
-                self.accept(now, port, mac, flow, segment, Some((isn_floor, tsval_floor)))
+                self.accept(now, hop, flow, segment, Some((isn_floor, tsval_floor)))
             }
             TimeWaitAction::Ignore => Err(DropReason::UnexpectedSegment),
         }
@@ -302,7 +308,7 @@ impl FrontEnd {
         port: PortId,
         frame: &F,
         from: (Flow, MacAddr, IpLayers),
-        _tx: &mut T,
+        tx: &mut T,
     ) -> Result<Verdict, DropReason> {
         let (flow, src_mac, ip) = from;
         if !flow.has_possible_client() {
@@ -313,18 +319,28 @@ impl FrontEnd {
         }
         ip.verify_transport(frame.bytes(), frame.checksum())?;
         let segment = Segment::parse(&frame.bytes()[ip.l4])?.with_ecn(ip.ecn);
-        let (port, mac) = self.client_hop(now, &flow, (port, src_mac))?;
+        let hop = self.client_hop(now, &flow, (port, src_mac))?;
+        let is_served = self.settings.listeners.contains(&flow.vip);
         let is_syn = segment.flags.has(Flags::SYN) && !segment.flags.has(Flags::ACK) && !segment.flags.has(Flags::RST);
-        if is_syn && self.settings.listeners.contains(&flow.vip) {
-            self.accept(now, port, mac, flow, &segment, None)?;
+        if is_served && is_syn {
+            self.open(now, hop, flow, &segment, tx)?;
             return Ok(Verdict::Free);
         }
-        let is_served = self.settings.listeners.contains(&flow.vip);
+        let may_have_cookie = is_served && may_complete(&segment) && self.cookies.are_out(now);
+        if may_have_cookie && self.complete(now, hop, flow, &segment)? {
+            return Ok(Verdict::Free);
+        }
         if is_served && !self.knows_all(now) {
             return Err(DropReason::OwnerUnknown);
         }
+        // Whoever guesses learns nothing: a wrong cookie gets the answer that every segment of an unknown flow gets.
         if let Some(reset) = reset_for(&segment) {
+            let (port, mac) = hop;
             self.reply(Bare { flow, port, mac, segment: reset });
+        }
+        if may_have_cookie {
+            self.stats.cookies_refused += 1;
+            return Err(DropReason::BadCookie);
         }
         Err(DropReason::UnknownFlow)
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use baton_config::{Cluster, Common, Congestion, Limits, Port, PortAddress};
+use baton_config::{Cluster, Common, Congestion, Limits, Port, PortAddress, SynCookies};
 use baton_http1::Limits as HeadLimits;
 use baton_stack::addr::{Endpoint, MacAddr};
 use baton_stack::neighbor::Interface;
@@ -52,6 +52,8 @@ pub struct Settings {
     pub window_bytes_max: u64,
     /// Connections whose handshake is not finished.
     pub half_open_max: usize,
+    /// When SYNs are answered with cookies.
+    pub syn_cookies: SynCookies,
     /// How long an orderly stop may take before connections are reset.
     pub stop_grace: Duration,
 }
@@ -94,6 +96,7 @@ impl Settings {
             connections_max: count(common.limits.connections),
             window_bytes_max: common.limits.window_bytes,
             half_open_max: count(common.limits.half_open),
+            syn_cookies: common.tcp.syn_cookies,
             stop_grace: common.node.stop_grace,
         }
     }
@@ -221,6 +224,7 @@ mod tests {
         assert_eq!(settings.tcp, TcpConfig::default());
         assert_eq!(settings.lease, LeaseSettings::default());
         assert_eq!(settings.head, HeadLimits::default());
+        assert_eq!(settings.syn_cookies, SynCookies::Auto);
     }
 
     #[test]
@@ -235,6 +239,7 @@ mod tests {
             .replace("udp_port = 9910", "udp_port = 9911")
             .replace("congestion = \"cubic\"", "congestion = \"newreno\"\nkeepalive_ms = 9000\ndata_retries = 4\nuser_timeout_ms = 7000\nfin_wait_2_ms = 0\nhop_limit = 99\ndscp = 46\nnagle = true")
             .replace("ecn = true ", "ecn = false ")
+            .replace("syn_cookies = \"auto\"", "syn_cookies = \"never\"")
             .replace("half_open = 4096", "half_open = 4095\nhead_bytes = 2048\nheaders = 50");
         let settings = settings(&text);
         assert_eq!((settings.interfaces[0].vlan, settings.tcp.mtu), (7, 1_400));
@@ -242,7 +247,7 @@ mod tests {
         assert_eq!(settings.lease, LeaseSettings { lease: ms(1_600), heartbeat: ms(310), margin: ms(320) });
         assert_eq!((settings.stop_grace, settings.udp_port, settings.half_open_max), (ms(2_100), 9_911, 4_095));
         assert_eq!((settings.tcp.congestion, settings.tcp.keepalive), (Algorithm::NewReno, Some(ms(9_000))));
-        assert_eq!(settings.tcp.data_retries, 4);
+        assert_eq!((settings.tcp.data_retries, settings.syn_cookies), (4, SynCookies::Never));
         assert_eq!(settings.tcp.ip, IpSettings { hop_limit: 99, dscp: 46 });
         assert_eq!((settings.tcp.nagle, settings.tcp.ecn), (true, false));
         assert_eq!((settings.tcp.user_timeout, settings.tcp.fin_wait_2), (Some(ms(7_000)), None));

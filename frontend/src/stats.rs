@@ -97,6 +97,12 @@ pub struct Stats {
     pub syns: u64,
     /// Handshakes that were finished.
     pub accepted: u64,
+    /// SYNs of these that were answered with a cookie: nothing is remembered of them.
+    pub cookies_sent: u64,
+    /// Handshakes that a cookie finished.
+    pub cookies_accepted: u64,
+    /// Acknowledgments, while cookies were out, of none of them or of one that was too old.
+    pub cookies_refused: u64,
     /// Client packets sent on to owners.
     pub forwarded_packets: u64,
     /// Bytes of these.

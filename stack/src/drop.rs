@@ -58,6 +58,8 @@ reasons! {
     ReceiveBufferFull = "receive_buffer_full",
     /// A SYN above the limit of half-open connections.
     HalfOpenLimit = "half_open_limit",
+    /// An acknowledgment of no SYN cookie of ours, while such are out; answered as a segment of an unknown flow is.
+    BadCookie = "bad_cookie",
     /// A SYN above the limit of connections.
     ConnectionLimit = "connection_limit",
     /// Above the number of packets held for a connection that is on its way here.

@@ -78,6 +78,28 @@ fn forward(flows: u32) -> Result<Done> {
     Ok(Done { times: times as u64, meter: bed.cluster.meter })
 }
 
+/// Per SYN that is answered with a cookie.
+pub(super) fn syn_cookie() -> Result<Done> {
+    // The first burst takes all places there are.
+    let mut cluster = Cluster::start(1, BURST)?;
+    let (mut times, mut number) = (0, 0);
+    for burst in 0..BURSTS_BEFORE + BURSTS {
+        let syns = (number..).take(BURST).map(|number| Client::new(number).syn(&mut cluster.wire)).collect();
+        number += u32::try_from(BURST)?;
+        let counts = burst >= BURSTS_BEFORE;
+        cluster.watch = if counts { Watch::FrontEnd } else { Watch::Nobody };
+        cluster.turn(FRONT_END, syns);
+        let answers = cluster.take_received();
+        ensure!(answers.len() == BURST, "{} of {BURST} SYNs were answered", answers.len());
+        for answer in answers {
+            cluster.wire.free(answer);
+        }
+        times += if counts { BURST } else { 0 };
+        cluster.now = cluster.now + Duration::from_micros(1);
+    }
+    Ok(Done { times: times as u64, meter: cluster.meter })
+}
+
 /// Per connection, at the front-end.
 pub(super) fn open_close() -> Result<Done> {
     lives(Watch::FrontEnd)

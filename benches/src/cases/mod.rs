@@ -102,6 +102,12 @@ pub const CASES: &[Case] = &[
         run: frontend::open_close,
     },
     Case {
+        name: "frontend/syn-cookie",
+        what: "a SYN above the limit of half-open connections, answered with a cookie; 32 a turn",
+        budget_ns: None,
+        run: frontend::syn_cookie,
+    },
+    Case {
         name: "frontend/forward-1k",
         what: "a client's packet sent on to the owner; 1,000 flows, 32 packets a turn",
         budget_ns: None,

@@ -3,6 +3,7 @@
 //! | metric | labels |
 //! |---|---|
 //! | `baton_connections` | `state`: `half_open`, `owned`, `leaving` (its image is on its way), `routed` (a back-end owns it), `time_wait` |
+//! | `baton_syn_cookies_total` | `event`: `sent`, `accepted`, `refused` |
 //! | `baton_handoffs_total` | `kind`: `first` here, `later` at back-ends; `result`: `done`, `refused` |
 //! | `baton_handoffs_refused_total` | `kind`, `reason`: the recipient's, or `arbiter` |
 //! | `baton_resets_total` | `cause` |
@@ -36,6 +37,9 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
     let Stats {
         syns,
         accepted,
+        cookies_sent,
+        cookies_accepted,
+        cookies_refused,
         forwarded_packets,
         forwarded_bytes,
         handoffs_started,
@@ -78,6 +82,9 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
     ] {
         metrics.counter(name, help, *value);
     }
+    let cookies = [("sent", cookies_sent), ("accepted", cookies_accepted), ("refused", cookies_refused)];
+    let cookies = cookies.map(|(event, number)| ([event], *number));
+    metrics.counters("baton_syn_cookies_total", "SYN cookies, by what became of them", ["event"], cookies);
     add_handoffs(*handoffs_started, *handoffs_done, handoffs_refused, metrics);
     let answers = [(["stay"], *stays), (["grant"], *grants), (["reject"], *rejects)];
     metrics.counters("baton_answers_total", "Answers to the questions of owners", ["answer"], answers);
@@ -205,6 +212,9 @@ mod tests {
         let stats = Stats {
             syns: 101,
             accepted: 102,
+            cookies_sent: 121,
+            cookies_accepted: 122,
+            cookies_refused: 123,
             forwarded_packets: 103,
             forwarded_bytes: 104,
             handoffs_started: 105,
@@ -259,6 +269,9 @@ baton_connections{state="routed"} 36.0
 baton_connections{state="time_wait"} 9.0
 baton_syns_total 101
 baton_accepted_total 102
+baton_syn_cookies_total{event="sent"} 121
+baton_syn_cookies_total{event="accepted"} 122
+baton_syn_cookies_total{event="refused"} 123
 baton_forwarded_packets_total 103
 baton_forwarded_bytes_total 104
 baton_handoffs_started_total{kind="first"} 105

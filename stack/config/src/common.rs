@@ -137,6 +137,8 @@ table! {
         "time_wait_ms" => time_wait: Duration = Duration::from_millis(60_000), ms(100, 240_000);
         /// How often an unanswered SYN-ACK is repeated; seven times last for three minutes (RFC 9293 section 3.8.3).
         "syn_ack_retries" => syn_ack_retries: u8 = 7, int(0, 10, "");
+        /// Whether SYNs are answered without memory (RFC 4987): when `limits.half_open` is reached, at all times, or never.
+        "syn_cookies" => syn_cookies: SynCookies = SynCookies::Auto, text("\"auto\", \"always\" or \"never\"");
         /// How often unacknowledged data is repeated before the connection is given up (R2 of RFC 9293 section 3.8.3).
         "data_retries" => data_retries: u8 = 15, int(3, 30, "");
         /// Idle time after which the client is probed; 0 means never (RFC 9293 section 3.8.4: off by default).
@@ -176,12 +178,24 @@ choice! {
     }
 }
 
+choice! {
+    /// When SYNs are answered with cookies.
+    SynCookies {
+        /// Above the limit of half-open connections.
+        Auto = "auto",
+        /// All of them.
+        Always = "always",
+        /// None: above the limit they are dropped.
+        Never = "never",
+    }
+}
+
 table! {
     /// `[limits]`: how much of anything a node may hold. Above a limit something is refused or dropped, and counted.
     pub struct Limits {
         /// Connections that a node holds or routes.
         "connections" => connections: u32 = 65_536, int(1, 16_777_216, "connections");
-        /// Connections whose handshake is not finished.
+        /// Connections whose handshake is not finished; above it SYNs are answered with cookies, if `tcp.syn_cookies` allows.
         "half_open" => half_open: u32 = 4_096, int(1, 1_048_576, "connections");
         /// Packets held for one connection whose image is on its way here.
         "hold_packets_per_connection" => hold_packets_per_connection: u32 = 64, int(1, 4_096, "packets");

@@ -3,7 +3,7 @@
 use baton_http1::Cursor;
 use baton_stack::addr::{ConnId, Endpoint, Flow, IpAddr, MacAddr};
 use baton_stack::drop::DropReason;
-use baton_stack::tcp::{Flags, Outcome, Segment, SeqNum, Tcb, TcpConfig, Written};
+use baton_stack::tcp::{Flags, Outcome, Segment, SeqNum, SynCookies, Tcb, TcpConfig, Written};
 use baton_stack::time::{Duration, Instant};
 use handoff_proto::image::{Image, Plan};
 use handoff_proto::message::Served;
@@ -64,6 +64,16 @@ pub(crate) fn flow(is_ipv6: bool) -> Flow {
     Flow { client: end(1, 40_000), vip: end(2, 80) }
 }
 
+/// The world's time by the clock of the first node.
+pub(crate) fn local(now: Instant) -> Instant {
+    now + Duration::from_micros(ORIGIN_LEAST_US)
+}
+
+/// What makes TSval this at the world's beginning, on the first node: its own clock shows in none.
+pub(crate) const fn ts_offset(tsval: u32) -> u32 {
+    tsval.wrapping_sub(ORIGIN_TSVAL)
+}
+
 impl Host {
     /// Answers `syn`. `tsval` is the TSval of the world's beginning.
     pub(crate) fn accept(
@@ -73,13 +83,34 @@ impl Host {
         syn: &Segment<'_>,
         moves: Moves,
     ) -> Result<Self, DropReason> {
-        let local = now + Duration::from_micros(ORIGIN_LEAST_US);
-        // The node's own clock shows in no TSval.
-        let offset = tsval.wrapping_sub(ORIGIN_TSVAL);
-        let tcb = Tcb::accept(local, config, flow, isn, offset, syn)?;
-        let mut host = Self {
+        let tcb = Tcb::accept(local(now), config, flow, isn, ts_offset(tsval), syn)?;
+        let mut host = Self::new(tcb, Store::default(), config, moves);
+        host.transmit(now);
+        Ok(host)
+    }
+
+    /// Takes in what `segment` completes, if it brings a cookie back. TSval is 0 at the world's beginning.
+    pub(crate) fn complete(
+        now: Instant,
+        config: &TcpConfig,
+        flow: Flow,
+        cookies: &SynCookies,
+        segment: &Segment<'_>,
+        moves: Moves,
+    ) -> Result<(Self, Outcome), DropReason> {
+        let mut store = Store::default();
+        let (tcb, outcome) = cookies.accept(local(now), config, flow, ts_offset(0), segment, &mut store)?;
+        let mut host = Self::new(tcb, store, config, moves);
+        let info = host.tcb().info(local(now));
+        host.scale = info.snd_scale.map_or(0, |_| info.rcv_scale);
+        host.transmit(now);
+        Ok((host, outcome))
+    }
+
+    const fn new(tcb: Tcb, store: Store, config: &TcpConfig, moves: Moves) -> Self {
+        Self {
             tcb: Some(tcb),
-            store: Store::default(),
+            store,
             config: *config,
             moves,
             moved: 0,
@@ -87,9 +118,7 @@ impl Host {
             scale: 0,
             seen: None,
             out: Vec::new(),
-        };
-        host.transmit(now);
-        Ok(host)
+        }
     }
 
     pub(crate) fn tcb(&self) -> &Tcb {

@@ -36,7 +36,8 @@
 //! each segment that leaves, as an image that is encoded and decoded. `stay` and `go` end and begin the moves where a script
 //! needs what a move resets (docs/tcb.md); the script says why.
 //!
-//! **Keys** are the fields of [`TcpConfig`](baton_stack::tcp::TcpConfig), durations in milliseconds, and `family 4` or `6`.
+//! **Keys** are the fields of [`TcpConfig`](baton_stack::tcp::TcpConfig), durations in milliseconds, `family 4` or `6`, and
+//! `syn_cookies always`: then SYNs are answered with cookies, and our sequence numbers count from the one that left last.
 //! The receive window grows only where `recv_buffer_max_bytes` is set, behind `recv_buffer_bytes`.
 //!
 //! This crate may import `baton-stack`, `baton-http1` and `handoff-proto`.

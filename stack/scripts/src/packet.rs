@@ -80,20 +80,20 @@ impl Packet {
         Ok(())
     }
 
-    /// The segment's bytes, from the peer's port to ours.
-    pub(crate) fn emit(&self, payload: &[u8]) -> Vec<u8> {
+    /// The segment's bytes, from the peer's port to ours. `iss` is the number that ours are counted from.
+    pub(crate) fn emit(&self, iss: SeqNum, payload: &[u8]) -> Vec<u8> {
         let options = Options {
             mss: self.mss.flatten(),
             window_scale: self.scale.flatten(),
             sack_permitted: self.sack_permitted == Some(true),
             timestamps: self.timestamps.flatten().map(|(val, ecr)| Timestamps { val, ecr }),
-            sack: self.sack.iter().flatten().map(|(left, right)| (ISS + *left, ISS + *right)).collect(),
+            sack: self.sack.iter().flatten().map(|(left, right)| (iss + *left, iss + *right)).collect(),
         };
         let segment = Segment {
             src_port: 40_000,
             dst_port: 80,
             seq: IRS + self.seq,
-            ack: self.ack.map_or(SeqNum(0), |ack| ISS + ack),
+            ack: self.ack.map_or(SeqNum(0), |ack| iss + ack),
             flags: self.flags,
             window: self.window.unwrap_or(u16::MAX),
             urgent: self.urgent.unwrap_or(0),
@@ -175,11 +175,11 @@ pub(crate) struct Sent {
 }
 
 /// A segment of ours as the language says it.
-pub(crate) fn show(Sent { at, bytes, ecn }: &Sent) -> String {
+pub(crate) fn show(iss: SeqNum, Sent { at, bytes, ecn }: &Sent) -> String {
     let Ok(segment) = Segment::parse(bytes) else { return format!("{bytes:02x?}") };
     let letters = LETTERS.iter().filter(|(flag, _)| segment.flags.has(*flag)).map(|(_, letter)| *letter);
     let letters: String = letters.collect();
-    let seq = segment.seq.0.wrapping_sub(ISS.0);
+    let seq = segment.seq.0.wrapping_sub(iss.0);
     let (us, ack, len, window) = (at.micros(), relative(segment.ack), segment.payload.len(), segment.window);
     let mut text = format!("{}.{:03} out {letters} {seq} len {len} ack {ack} win {window}", us / 1000, us % 1000);
     if segment.flags.has(Flags::URG) {

@@ -2,16 +2,19 @@
 
 use baton_stack::ecn::Ecn;
 use baton_stack::tcp::{
-    Flags, Outcome, Segment, SeqNum, State, TimeWait, TimeWaitAction, reset_for, reset_for_half_open,
+    Flags, Outcome, Segment, SeqNum, State, SynCookies, TimeWait, TimeWaitAction, may_complete, reset_for,
+    reset_for_half_open,
 };
 use baton_stack::time::Instant;
 
-use crate::host::{Host, Moves, flow};
+use crate::host::{Host, Moves, flow, local, ts_offset};
 use crate::packet::{IRS, ISS, Packet, Sent, relative, show, words};
 use crate::script::{Act, Fact, Script, Step};
 
 /// What each side can say at the most, in bytes.
 const STREAM_LEN: usize = 1 << 20;
+/// Any key.
+const COOKIES: SynCookies = SynCookies::new((0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210));
 
 /// Who takes what the peer sends.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(crate) struct Player<'a> {
     /// What has left where no connection is.
     out: Vec<Sent>,
     now: Instant,
+    /// Our first sequence number: in a script it is 0.
+    iss: SeqNum,
     /// What the two sides say.
     ours: Vec<u8>,
     theirs: Vec<u8>,
@@ -45,6 +50,7 @@ impl<'a> Player<'a> {
             place: Place::Nobody,
             out: Vec::new(),
             now: Instant::ZERO,
+            iss: ISS,
             ours: text(1),
             theirs: text(2),
             written: 0,
@@ -117,7 +123,8 @@ impl<'a> Player<'a> {
     }
 
     fn expect_silence(&mut self) -> Result<(), String> {
-        let out: Vec<String> = self.out().iter().map(show).collect();
+        let iss = self.iss;
+        let out: Vec<String> = self.out().iter().map(|sent| show(iss, sent)).collect();
         if out.is_empty() { Ok(()) } else { Err(format!("before that this left:\n  {}", out.join("\n  "))) }
     }
 
@@ -162,7 +169,7 @@ impl<'a> Player<'a> {
         let from = usize::try_from(packet.seq.max(1) - 1).unwrap_or(usize::MAX);
         let len = usize::try_from(packet.len).unwrap_or(usize::MAX);
         let payload = self.theirs.get(from..from.saturating_add(len)).ok_or("that much is never said")?;
-        let bytes = packet.emit(payload);
+        let bytes = packet.emit(self.iss, payload);
         let segment = Segment::parse(&bytes).map_err(|reason| format!("it cannot be read: {reason:?}"))?;
         let segment = segment.with_ecn(packet.ecn.unwrap_or_default());
         let found = self.take(&segment);
@@ -212,13 +219,46 @@ impl<'a> Player<'a> {
     /// Nobody is there yet.
     fn open(&mut self, segment: &Segment<'_>) -> Vec<String> {
         let unwanted = Flags::ACK.0 | Flags::RST.0;
-        if segment.flags.has(Flags::SYN) && segment.flags.0 & unwanted == 0 {
+        let is_syn = segment.flags.has(Flags::SYN) && segment.flags.0 & unwanted == 0;
+        if self.script.has_cookies && (is_syn || may_complete(segment)) {
+            return if is_syn { self.send_cookie(segment) } else { self.complete(segment) };
+        }
+        if is_syn {
             return self.accept(segment, ISS, 0);
         }
+        self.refuse(segment);
+        vec!["UnknownFlow".to_owned()]
+    }
+
+    fn refuse(&mut self, segment: &Segment<'_>) {
         if let Some(reset) = reset_for(segment) {
             self.out.push(emit(self.now, &reset));
         }
-        vec!["UnknownFlow".to_owned()]
+    }
+
+    /// As a front-end does above the limit of half-open connections.
+    fn send_cookie(&mut self, syn: &Segment<'_>) -> Vec<String> {
+        let (now, flow) = (local(self.now), flow(self.script.is_ipv6));
+        let answer = COOKIES.syn_ack(now, &self.script.config, flow, ts_offset(0), syn);
+        if let Ok(syn_ack) = &answer {
+            self.iss = syn_ack.seq;
+            self.out.push(emit(self.now, syn_ack));
+        }
+        words(answer.map(|_| Outcome::default()))
+    }
+
+    fn complete(&mut self, segment: &Segment<'_>) -> Vec<String> {
+        let flow = flow(self.script.is_ipv6);
+        match Host::complete(self.now, &self.script.config, flow, &COOKIES, segment, self.moves) {
+            Ok((host, outcome)) => {
+                self.place = Place::Here(Box::new(host));
+                words(Ok(outcome))
+            }
+            Err(reason) => {
+                self.refuse(segment);
+                words(Err(reason))
+            }
+        }
     }
 
     fn accept(&mut self, syn: &Segment<'_>, isn: SeqNum, tsval: u32) -> Vec<String> {
@@ -241,7 +281,8 @@ impl<'a> Player<'a> {
             return Err("nothing has left".to_owned());
         }
         let sent = self.out().remove(0);
-        let told = |problem: &str| format!("{problem}; this left:\n  {}", show(&sent));
+        let iss = self.iss;
+        let told = |problem: &str| format!("{problem}; this left:\n  {}", show(iss, &sent));
         if sent.at != at {
             return Err(told("another time"));
         }
@@ -254,7 +295,7 @@ impl<'a> Player<'a> {
         let segment = Segment::parse(&sent.bytes).map_err(|_| "kind of thing")?;
         let options = &segment.options;
         ensure(segment.flags == packet.flags, "set of flags")?;
-        ensure(segment.seq == ISS + packet.seq, "sequence number")?;
+        ensure(segment.seq == self.iss + packet.seq, "sequence number")?;
         ensure(u32::try_from(segment.payload.len()) == Ok(packet.len), "length")?;
         ensure(packet.ack.is_none_or(|ack| segment.ack == IRS + ack), "acknowledgment")?;
         let from = usize::try_from(packet.seq.max(1) - 1).unwrap_or(usize::MAX);

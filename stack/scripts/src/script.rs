@@ -11,6 +11,8 @@ use crate::packet::Packet;
 pub struct Script {
     pub(crate) config: TcpConfig,
     pub(crate) is_ipv6: bool,
+    /// SYNs are answered with cookies.
+    pub(crate) has_cookies: bool,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -58,7 +60,7 @@ impl Script {
     pub fn parse(text: &str) -> Result<Self, String> {
         let default = TcpConfig::default();
         let config = TcpConfig { recv_buffer_max_bytes: default.recv_buffer_bytes, ..default };
-        let mut script = Self { config, is_ipv6: false, steps: Vec::new() };
+        let mut script = Self { config, is_ipv6: false, has_cookies: false, steps: Vec::new() };
         for (n, line) in text.lines().enumerate() {
             let line = line.split('#').next().unwrap_or_default().trim();
             if !line.is_empty() {
@@ -76,6 +78,10 @@ impl Script {
             ["config", "family", "4"] => Ok(()),
             ["config", "family", "6"] => {
                 self.is_ipv6 = true;
+                Ok(())
+            }
+            ["config", "syn_cookies", "always"] => {
+                self.has_cookies = true;
                 Ok(())
             }
             ["config", key, value] => match config::set(&mut self.config, key, value)? {

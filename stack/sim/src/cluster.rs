@@ -12,10 +12,9 @@ use handoff_proto::seal::ClusterSecret;
 const SECRET: &[u8] = b"the secret of a simulated cluster, 32 bytes and more";
 const UNIX_AT_ORIGIN_S: u64 = 1_800_000_000;
 
-pub(crate) fn members(plan: &Plan) -> Vec<Member> {
-    let tuning = Tuning::default();
-    let mut members = vec![front_end(plan, &tuning)];
-    members.extend(plan.back_ends.iter().map(|place| back_end(plan, place, &tuning)));
+pub(crate) fn members(plan: &Plan, tuning: &Tuning) -> Vec<Member> {
+    let mut members = vec![front_end(plan, tuning)];
+    members.extend(plan.back_ends.iter().map(|place| back_end(plan, place, tuning)));
     members
 }
 

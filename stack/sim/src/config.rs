@@ -19,6 +19,10 @@ pub struct Tuning {
     pub lease_margin: Duration,
     /// How long a closed connection is remembered.
     pub time_wait: Duration,
+    /// How many half-open connections are remembered.
+    pub half_open: u32,
+    /// When SYNs are answered with cookies: a word of the configuration.
+    pub syn_cookies: &'static str,
 }
 
 impl Default for Tuning {
@@ -28,6 +32,8 @@ impl Default for Tuning {
             heartbeat: Duration::from_millis(300),
             lease_margin: Duration::from_millis(300),
             time_wait: Duration::from_secs(5),
+            half_open: 4_096,
+            syn_cookies: "auto",
         }
     }
 }
@@ -75,12 +81,14 @@ fn common(place: &Place, id: &str, tuning: &Tuning) -> String {
         "[node]\nname = \"{name}\"\n{id}\
          [cluster]\nsecret_file = \"cluster.key\"\nudp_port = {CLUSTER_PORT}\n\
          lease_ms = {}\nheartbeat_ms = {}\nlease_margin_ms = {}\n\
-         [tcp]\ntime_wait_ms = {}\n\
+         [tcp]\ntime_wait_ms = {}\nsyn_cookies = \"{}\"\n[limits]\nhalf_open = {}\n\
          [[port]]\ndevice = \"sim\"\naddress = {}\n{}",
         tuning.lease.as_millis(),
         tuning.heartbeat.as_millis(),
         tuning.lease_margin.as_millis(),
         tuning.time_wait.as_millis(),
+        tuning.syn_cookies,
+        tuning.half_open,
         with_prefix(*address),
         second.unwrap_or_default(),
     )

@@ -1,5 +1,6 @@
 //! The addresses of a simulated cluster, and what can be put at them.
 
+use crate::config::Tuning;
 use crate::dice::Seed;
 use crate::reference::Reference;
 use crate::world::Maker;
@@ -172,9 +173,9 @@ pub enum Subject {
 impl Subject {
     /// The nodes, front-end first; a scenario's troubles count them in this order.
     #[must_use]
-    pub fn members(self, plan: &Plan) -> Vec<Member> {
+    pub fn members(self, plan: &Plan, tuning: &Tuning) -> Vec<Member> {
         match self {
-            Self::Cluster => crate::cluster::members(plan),
+            Self::Cluster => crate::cluster::members(plan, tuning),
             Self::Reference => vec![reference(plan)],
         }
     }

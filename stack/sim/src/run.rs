@@ -84,7 +84,8 @@ impl fmt::Display for Report {
 #[must_use]
 pub fn run(scenario: &Scenario, subject: Subject, recorders: Recorders) -> Report {
     let plan = Plan::new(scenario.seed, scenario.back_ends, scenario.family);
-    let cast = Cast { members: subject.members(&plan), plan, is_reference: subject == Subject::Reference };
+    let cast =
+        Cast { members: subject.members(&plan, &scenario.tuning), plan, is_reference: subject == Subject::Reference };
     let mut stage = Stage::build(scenario, cast, recorders);
     let took = stage.drive(scenario);
     stage.judge(scenario, took)

@@ -1,6 +1,7 @@
 //! A scenario: who is there, what clients ask for, what goes wrong and when it is mended. All from one seed.
 
 use crate::client::{Close, Reading, Request, RequestKind, Script};
+use crate::config::Tuning;
 use crate::dice::{Dice, PPM, Seed};
 use crate::link::LinkSettings;
 use crate::plan::Family;
@@ -60,6 +61,8 @@ pub struct Scenario {
     pub moves: Vec<Duration>,
     /// How often a host sends nonsense, if there is one.
     pub noise: Option<Duration>,
+    /// What its nodes are told that others are not.
+    pub tuning: Tuning,
     /// When every link is healed.
     pub healed_at: Duration,
     /// Within this time after healing and after the last connection's start, everything must come to its end.
@@ -137,6 +140,7 @@ impl Scenario {
             troubles,
             moves: draw_moves(&mut seed.stream("moves")),
             noise: if severity > Severity::Clean { draw_noise(&mut seed.stream("noise")) } else { None },
+            tuning: draw_tuning(&mut seed.stream("tuning")),
             healed_at: HEALED_AT.max(over),
             patience: PATIENCE,
         }
@@ -176,6 +180,16 @@ fn rate(dice: &mut Dice, max: u32) -> u32 {
     let present = dice.chance(PPM / 2);
     let rate = u32::try_from(dice.between(0, u64::from(max))).unwrap_or(0);
     if present { rate } else { 0 }
+}
+
+/// Some front-ends remember hardly any SYN, so that the noise and the clients themselves are a flood; some remember none.
+fn draw_tuning(dice: &mut Dice) -> Tuning {
+    let half_open = u32::try_from(dice.size(1, 3)).unwrap_or(1);
+    match dice.below(8) {
+        0 | 1 => Tuning { half_open, ..Tuning::default() },
+        2 => Tuning { syn_cookies: "always", ..Tuning::default() },
+        _ => Tuning::default(),
+    }
 }
 
 fn draw_noise(dice: &mut Dice) -> Option<Duration> {

@@ -9,22 +9,23 @@ use super::tcb::ts_clock;
 use crate::addr::{Flow, IpAddr};
 use crate::time::Instant;
 
-/// Told apart from the hash for sequence numbers: neither gives the other away.
+/// Told apart in the hash: none gives another away.
 const TIMESTAMP_DOMAIN: u8 = 1;
 const SEQUENCE_DOMAIN: u8 = 0;
+const COOKIE_DOMAIN: u8 = 2;
 
 /// The initial send sequence number of a flow: a 4-microsecond clock plus a keyed hash of the flow (RFC 6528 section 3).
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "a clock and a hash that wrap")]
 pub fn isn(keys: (u64, u64), flow: &Flow, now: Instant) -> SeqNum {
-    SeqNum((now.micros() / 4) as u32) + hash(keys, flow, SEQUENCE_DOMAIN) as u32
+    SeqNum((now.micros() / 4) as u32) + hash(keys, flow, SEQUENCE_DOMAIN, &[]) as u32
 }
 
 /// What is added to the node's millisecond clock for the flow's TSval: a keyed hash (RFC 7323 section 7.1).
 #[must_use]
 #[expect(clippy::cast_possible_truncation, reason = "any 32 bits of the hash do")]
 pub fn ts_offset(keys: (u64, u64), flow: &Flow) -> u32 {
-    hash(keys, flow, TIMESTAMP_DOMAIN) as u32
+    hash(keys, flow, TIMESTAMP_DOMAIN, &[]) as u32
 }
 
 /// `offset`, moved on if needed so that the flow's next TSval is above `floor`, which an earlier connection has used.
@@ -38,7 +39,12 @@ pub const fn ts_offset_above(offset: u32, floor: u32, now: Instant) -> u32 {
     }
 }
 
-fn hash(keys: (u64, u64), flow: &Flow, domain: u8) -> u64 {
+/// For SYN cookies: a keyed hash of the flow and what else is `said`.
+pub(super) fn keyed_hash(keys: (u64, u64), flow: &Flow, said: &[u8]) -> u64 {
+    hash(keys, flow, COOKIE_DOMAIN, said)
+}
+
+fn hash(keys: (u64, u64), flow: &Flow, domain: u8, said: &[u8]) -> u64 {
     let mut hasher = SipHasher24::new_with_keys(keys.0, keys.1);
     hasher.write_u8(domain);
     for end in [flow.client, flow.vip] {
@@ -48,6 +54,7 @@ fn hash(keys: (u64, u64), flow: &Flow, domain: u8) -> u64 {
         }
         hasher.write_u16(end.port);
     }
+    hasher.write(said);
     hasher.finish()
 }
 

@@ -11,11 +11,13 @@
 //! - [`tcb`](self::Tcb) is the control block, `input` and `output` are what it does with segments, `timers` with time.
 //! - [`Content`] is where the bytes to send are. The TCB has only extents of it.
 //! - `freeze` is the one place where it is decided what becomes of each field in a move.
+//! - [`SynCookies`] answers SYNs, and knows what they asked for when the handshake is complete, without a TCB in between.
 //! - [`TimeWait`], [`reset_for`], [`reset_for_half_open`], [`reset_at`]: what is said for connections that are not there any more.
 
 mod cc;
 mod config;
 mod content;
+mod cookie;
 mod ecn;
 mod freeze;
 mod frozen;
@@ -42,6 +44,7 @@ mod urgent;
 pub use cc::{Algorithm, Congestion, Cubic, Growth, NewReno};
 pub use config::TcpConfig;
 pub use content::{Content, ContentLost, Extent, Place, SourceId};
+pub use cookie::{COOKIE_LIFE_MAX, SynCookies, may_complete};
 pub use ecn::Signals;
 pub use freeze::{FreezeError, ThawError};
 pub use frozen::{

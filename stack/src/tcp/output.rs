@@ -61,7 +61,7 @@ impl Tcb {
                 self.control_now = false;
                 self.ack_now = false;
                 self.ts.last = self.tsval(now);
-                self.write_syn_ack(now, buf)
+                self.syn_ack(now).emit(buf)
             }
             Next::Data { seq, len, fin, again } => self.write_data(now, (seq, len, fin, again), content, buf),
             Next::Probe => {
@@ -356,7 +356,8 @@ impl Tcb {
         if written == 0 { 0 } else { written + len }
     }
 
-    fn write_syn_ack(&mut self, now: Instant, buf: &mut [u8]) -> usize {
+    /// The SYN-ACK, as it would be sent now.
+    pub(crate) fn syn_ack(&self, now: Instant) -> Segment<'static> {
         let timestamps = self.opts.timestamps.then(|| Timestamps { val: self.tsval(now), ecr: self.ts.recent });
         let options = Options {
             mss: Some(self.opts.rcv_mss),
@@ -367,7 +368,7 @@ impl Tcb {
         };
         // The window of a SYN is never scaled (RFC 7323 section 2.2).
         let window = u16::try_from(self.offered()).unwrap_or(u16::MAX);
-        let syn_ack = Segment {
+        Segment {
             src_port: self.flow.vip.port,
             dst_port: self.flow.client.port,
             seq: self.snd.iss,
@@ -382,8 +383,7 @@ impl Tcb {
             options,
             payload: &[],
             ecn: Ecn::NotEct,
-        };
-        syn_ack.emit(buf)
+        }
     }
 
     fn write_reset(&self, buf: &mut [u8]) -> usize {

@@ -199,7 +199,7 @@ fn a_wish_moves_an_idle_connection_at_once() {
         let script = Script { requests: (0..3).map(request).collect(), start, think, ..Script::default() };
         (scenario.clients, scenario.moves, scenario.back_ends) = (vec![vec![script]], vec![], 2);
         let plan = Plan::new(scenario.seed, 2, Family::V4);
-        let cast = Cast { members: Subject::Cluster.members(&plan), plan, is_reference: false };
+        let cast = Cast { members: Subject::Cluster.members(&plan, &scenario.tuning), plan, is_reference: false };
         let mut stage = Stage::build(&scenario, cast, Recorders::default());
         stage.world.run_until(Instant::ZERO + Duration::from_millis(700));
         let owned = |stage: &mut Stage, k: usize| {
