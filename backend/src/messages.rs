@@ -150,6 +150,9 @@ impl<S: Service> BackEnd<S> {
         let key = owned.get(&c).copied();
         let owner = key.and_then(|key| engine.get_mut(key)).map(|conn| &mut conn.app.donor);
         let Some(donor) = owner.or_else(|| frozen.get_mut(&c).map(|frozen| &mut frozen.donor)) else {
+            if matches!(message, Message::Settle(_)) && entry.closed.answer(c, &mut out) {
+                return Ok(());
+            }
             return entry.formers.handle_message(from, message, &mut out);
         };
         let event = donor.handle_message(now, from, message, &mut out);

@@ -427,7 +427,7 @@ impl<S: Service> BackEnd<S> {
         link.formers.handle_timeout(now);
         link.was_leased = link.holder.is_valid(now);
         if link.was_leased {
-            link.recipient.handle_timeout(now, &mut out);
+            link.recipient.handle_timeout(now, |node| link.holder.lives(node), &mut out);
             link.closed.handle_timeout(now, &mut out);
         }
     }

@@ -54,6 +54,18 @@ impl ClosedReports {
         }
     }
 
+    /// Reports the end of this connection again, in answer to a question about it. False if there is nothing to report.
+    ///
+    /// A donor that is asked with SETTLE says so here first: what it still reports as closed, under the epoch that is
+    /// asked about or a later one, nobody else can have had.
+    pub fn answer(&self, c: ConnId, out: &mut impl Outbox) -> bool {
+        let report = self.reports.get(&c);
+        if let Some((closed, _)) = report {
+            out.send(NodeId::FRONT_END, &(*closed).into());
+        }
+        report.is_some()
+    }
+
     /// Whether the end of this connection is still being reported.
     #[must_use]
     pub fn contains(&self, c: ConnId) -> bool {

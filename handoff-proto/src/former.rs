@@ -1,5 +1,6 @@
 //! Connections that this node has given away: where their stragglers go (R9, R10).
 
+use core::hash::{Hash, Hasher};
 use std::collections::{BTreeMap, BTreeSet};
 
 use ahash::RandomState;
@@ -32,12 +33,24 @@ pub struct Former {
 }
 
 /// All of them, of one front-end, bounded.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Formers {
     limit: usize,
     by_connection: BTreeMap<ConnId, (Former, Instant)>,
     by_flow: HashMap<Flow, ConnId, RandomState>,
     due: BTreeSet<(Instant, ConnId)>,
+}
+
+impl Hash for Formers {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { limit, by_connection, by_flow, due: _ } = self;
+        limit.hash(state);
+        // In an order that is the same for equal tables; the deadlines follow from the entries.
+        by_connection.hash(state);
+        for (c, (former, _)) in by_connection {
+            (by_flow.get(&former.flow) == Some(c)).hash(state);
+        }
+    }
 }
 
 impl Formers {

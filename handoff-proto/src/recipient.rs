@@ -266,8 +266,9 @@ impl Recipient {
         }
     }
 
-    /// Repeats what is due, forgets what is over. Not to be called without a lease (R13).
-    pub fn handle_timeout(&mut self, now: Instant, out: &mut impl Outbox) {
+    /// Repeats what is due, forgets what is over. Not to be called without a lease (R13). `lives` says of a node whether
+    /// it does: the image of one that is dead may still have come after the word of its death.
+    pub fn handle_timeout(&mut self, now: Instant, lives: impl Fn(NodeId) -> bool, out: &mut impl Outbox) {
         while let Some(&(at, attempt)) = self.due.first().filter(|(at, _)| *at <= now) {
             self.due.remove(&(at, attempt));
             if let Some(incoming) = self.forget_incoming(attempt) {
@@ -276,11 +277,16 @@ impl Recipient {
             } else if let Some(record) = self.records.get_mut(&attempt) {
                 if record.is_confirmed() {
                     self.records.remove(&attempt);
+                    continue;
+                }
+                record.donor_knows |= record.donor.is_some_and(|donor| !lives(donor));
+                if record.is_confirmed() {
+                    record.retry.at = now + MESSAGE_LIFE;
                 } else {
                     record.retry.again(now, RECORD_RETRY, RECORD_RETRY_MAX);
-                    self.due.insert((record.retry.at, attempt));
                     record.tell(attempt, self.g, out);
                 }
+                self.due.insert((record.retry.at, attempt));
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::names::{Boot, Generation, NodeId};
 const PEER_ENTRY_BYTES: usize = 48;
 
 /// A node as the front-end's configuration has it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct NodeConfig {
     /// Its name, 1 to [`NAME_BYTES_MAX`](crate::names::NAME_BYTES_MAX) bytes.
     pub name: String,
@@ -27,7 +27,7 @@ pub struct NodeConfig {
 }
 
 /// What a front-end knows of a node.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct NodeStatus {
     /// Name, address and core.
     pub config: NodeConfig,
@@ -57,7 +57,7 @@ impl NodeStatus {
 }
 
 /// What happened to a node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[must_use]
 pub enum BoardEvent {
     /// It lives.
@@ -75,7 +75,7 @@ pub enum BoardEvent {
 }
 
 /// All nodes of a front-end. Node ids are positions in the configuration, from 1.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct LeaseBoard {
     settings: LeaseSettings,
     boot: Boot,

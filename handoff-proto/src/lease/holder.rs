@@ -15,7 +15,7 @@ use crate::retry::Retry;
 const UNANSWERED_MAX: usize = 16;
 
 /// A node's lease from one front-end.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct LeaseHolder {
     settings: LeaseSettings,
     boot: Boot,
@@ -33,21 +33,21 @@ pub struct LeaseHolder {
     gathered: Gathered,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum State {
     Joining { retry: Option<Retry> },
     Joined { until: Instant, request_at: Instant },
 }
 
 /// A node list that is coming in.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 struct Gathered {
     version: u32,
     peers: Vec<Option<Peer>>,
 }
 
 /// Another node of the same front-end, or this node itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Peer {
     /// Its number in messages.
     pub id: NodeId,
@@ -249,6 +249,12 @@ impl LeaseHolder {
         // The list is in the order of ids, from 1, as long as the front-end numbers so.
         let direct = usize::from(id.0).checked_sub(1).and_then(|index| self.peers.get(index));
         direct.filter(|peer| peer.id == id).or_else(|| self.peers.iter().find(|peer| peer.id == id))
+    }
+
+    /// Whether a node lives, by the newest list. One that is not on it may: the list may be older than the node.
+    #[must_use]
+    pub fn lives(&self, id: NodeId) -> bool {
+        self.peer(id).is_none_or(|peer| peer.g != Generation::NONE)
     }
 
     fn join(&mut self, now: Instant, out: &mut impl Outbox) {

@@ -117,7 +117,7 @@ impl Back {
         if !self.holder.is_valid(now) {
             return;
         }
-        self.recipient.handle_timeout(now, out);
+        self.recipient.handle_timeout(now, |node| self.holder.lives(node), out);
         self.closed.handle_timeout(now, out);
         self.formers.handle_timeout(now);
         let connections: Vec<_> = self.conns.keys().copied().collect();
@@ -223,6 +223,7 @@ impl Back {
                     let event = conn.donor.handle_message(now, from, message, out).unwrap_or(DonorEvent::Nothing);
                     self.act(now, c, event);
                 }
+                None if matches!(message, Message::Settle(_)) && self.closed.answer(c, out) => {}
                 None => drop(self.formers.handle_message(from, message, out)),
             },
         }

@@ -8,11 +8,12 @@ use baton_stack::addr::ConnId;
 use baton_stack::drop::DropReason;
 use baton_stack::time::Instant;
 use handoff_proto::arbiter::{Arbiter, Choice, Death, Decision, Nodes, ResetCause, RouteState, answer_unknown};
+use handoff_proto::closed::ClosedReports;
 use handoff_proto::codec::Reader;
 use handoff_proto::donor::{Donor, DonorEvent, NoHandoff, Standing};
 use handoff_proto::message::{
-    Abort, Ask, Done, Grant, Handoff, Installed, Message, RefuseReason, Refused, RequestKey, Revoke, Revoked, Routed,
-    Settle, SettleClaim, Settled, Thaw,
+    Abort, Ask, Closed, Done, Ended, Grant, Handoff, Installed, Message, RefuseReason, Refused, RequestKey, Revoke,
+    Revoked, Routed, Served, Settle, SettleClaim, Settled, Thaw,
 };
 use handoff_proto::names::{Epoch, Generation, NodeId};
 use handoff_proto::recipient::{Attempt, MESSAGE_LIFE, Recipient, RecipientLimits};
@@ -202,7 +203,7 @@ fn c03_a_restarted_node_does_not_speak_for_its_earlier_life() {
     let revoke = Revoke { c: C, e2: Epoch(1), g: before };
     assert_eq!(node.handle_revoke(at(1), &revoke, true, &mut out), Err(DropReason::MessageStale));
     assert_eq!(node.handle_handoff(at(1), F, &handoff(1, before), true, &mut out), Err(DropReason::MessageStale));
-    node.handle_timeout(at(10_000), &mut out);
+    node.handle_timeout(at(10_000), |_| true, &mut out);
     assert!(out.0.is_empty(), "neither REVOKED nor REFUSED: it cannot know");
 }
 
@@ -249,7 +250,7 @@ fn c08_a_connection_that_was_served_and_closed_does_not_thaw() {
     node.handle_routed(at(1), &Routed { c: C, e2: Epoch(1) }).unwrap();
     // The donor has heard nothing; the connection is long over here.
     for ms in (0..60_000).step_by(10) {
-        node.handle_timeout(at(ms), &mut out);
+        node.handle_timeout(at(ms), |_| true, &mut out);
     }
     out.0.clear();
     let revoke = Revoke { c: C, e2: Epoch(1), g: g_of(A) };
@@ -263,7 +264,7 @@ fn c08_a_connection_that_was_served_and_closed_does_not_thaw() {
     assert_eq!(out.names(), [(2, "AttemptGone")]);
     // Once the donor knows, and no message of it can be left, it is forgotten here too.
     node.handle_done(at(60_000), B, &Done { c: C, e2: Epoch(1) }).unwrap();
-    node.handle_timeout(at(60_000) + MESSAGE_LIFE, &mut out);
+    node.handle_timeout(at(60_000) + MESSAGE_LIFE, |_| true, &mut out);
     assert_eq!((node.records(), node.poll_at()), (0, None));
 }
 
@@ -279,11 +280,11 @@ fn c09_a_refusal_is_remembered_for_as_long_as_a_handoff_can_come() {
     );
     node.handle_done(at(5), B, &Done { c: C, e2: Epoch(1) }).unwrap();
     let last = at(4) + MESSAGE_LIFE;
-    node.handle_timeout(last, &mut out);
+    node.handle_timeout(last, |_| true, &mut out);
     out.0.clear();
     assert_eq!(node.handle_handoff(last, B, &handoff(1, g_of(A)), true, &mut out), Ok(None));
     assert_eq!(out.names(), [(2, "Refused")]);
-    node.handle_timeout(at(5) + MESSAGE_LIFE, &mut out);
+    node.handle_timeout(at(5) + MESSAGE_LIFE, |_| true, &mut out);
     assert_eq!(node.records(), 0);
 }
 
@@ -581,4 +582,46 @@ fn the_arbiter_repeats_what_it_asks() {
     front.arbiter.forget(C, &mut front.route);
     assert_eq!(front.arbiter.poll_at(), None);
     assert_eq!(Duration::from_millis(20), handoff_proto::arbiter::SETTLE_RETRY);
+}
+
+/// C19: an image is installed although its donor is known to be dead, because it was on its way. Nobody will ever confirm
+/// that to the recipient; the node list does.
+#[test]
+fn c19_a_dead_donor_need_not_confirm_what_came_after_its_death() {
+    let (mut node, mut out) = (recipient(A), Mail::default());
+    node.handle_node_down(at(0), B);
+    let arrival = node.handle_handoff(at(1), B, &handoff(2, g_of(A)), true, &mut out).unwrap().unwrap();
+    node.install(at(1), arrival.attempt, arrival.donor, &mut out);
+    node.handle_routed(at(2), &Routed { c: C, e2: Epoch(2) }).unwrap();
+    out.0.clear();
+    node.handle_timeout(at(30), |node| node == B, &mut out);
+    assert_eq!((out.names(), node.records()), (vec![(2, "Installed")], 1), "as long as the donor may live it is told");
+    out.0.clear();
+    node.handle_timeout(at(1_000), |node| node != B, &mut out);
+    node.handle_timeout(at(1_000) + MESSAGE_LIFE, |node| node != B, &mut out);
+    assert_eq!((out.0.len(), node.records(), node.poll_at()), (0, 0, None));
+}
+
+/// C20: an owner closes a connection with a grant in hand, its CLOSED is lost, and the grant's recipient dies. The owner
+/// does not say that it has given the connection away: it says that it has ended.
+#[test]
+fn c20_a_connection_that_has_ended_was_not_lost_with_a_recipient() {
+    let (mut reports, mut out) = (ClosedReports::new(1), Mail::default());
+    let served = Served { requests: 1, bytes: 2 };
+    let closed = Closed { c: C, e: Epoch(1), snd_nxt: 1, rcv_nxt: 2, timestamps: None, ended: Ended::Active, served };
+    assert!(!reports.answer(C, &mut out), "nothing has ended");
+    reports.report(at(0), closed, &mut out).unwrap();
+    let mut front = Front::new();
+    let e = front.owned(A);
+    let grant = front.granted(A, &ask(e.0, e.0, 1), B);
+    let (decision, out) = front.down(B);
+    assert_eq!((decision, out.names(), grant.base), (Decision::Keep, vec![(1, "Settle")], closed.e));
+    let mut out = Mail::default();
+    assert!(reports.answer(C, &mut out));
+    assert_eq!(out.names(), [(0, "Closed")]);
+    let nodes = &front.nodes;
+    let decision = front.arbiter.handle_closed(&mut front.route, A, &closed, nodes, &mut out);
+    assert_eq!((decision, front.route.pending()), (Ok(Decision::Closed), None));
+    reports.acknowledge(C);
+    assert!(!reports.answer(C, &mut out));
 }

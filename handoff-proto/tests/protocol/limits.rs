@@ -195,7 +195,7 @@ fn images_bytes_and_records_are_bounded() {
     assert_eq!(take(&mut recipient, 4, 10), (Ok(true), vec![]), "what comes in one part needs no room");
     assert_eq!((recipient.incoming(), recipient.records()), (2, 1));
     // The rest does not come: refused, and the room is free again.
-    recipient.handle_timeout(at(0) + PART_TIME_MAX, &mut Mail::default());
+    recipient.handle_timeout(at(0) + PART_TIME_MAX, |_| true, &mut Mail::default());
     assert_eq!((recipient.incoming(), recipient.records()), (0, 3));
     assert_eq!(take(&mut recipient, 5, 10), (Err(DropReason::MessageLimit), vec![]));
     let revoke = |c| Revoke { c: ConnId(c), e2: Epoch(1), g: G };
@@ -203,7 +203,7 @@ fn images_bytes_and_records_are_bounded() {
     assert_eq!(recipient.handle_revoke(at(0), &revoke(5), true, &mut out), Err(DropReason::MessageLimit));
     assert_eq!(recipient.handle_revoke(at(0), &revoke(3), true, &mut out), Ok(()), "what is known is said");
     recipient.handle_done(at(0), D, &Done { c: ConnId(2), e2: Epoch(1) }).unwrap();
-    recipient.handle_timeout(at(10_000), &mut out);
+    recipient.handle_timeout(at(10_000), |_| true, &mut out);
     assert_eq!(recipient.handle_revoke(at(0), &revoke(5), true, &mut out), Ok(()));
     // The number of images, with bytes to spare.
     let limits = RecipientLimits { image_bytes: 1_000, records: 9, ..limits };
@@ -236,10 +236,10 @@ fn the_dead_confirm_everything() {
     let part = Handoff { c: C, base: Epoch(0), e2: Epoch(1), g: G, total: 1, part_bytes: 10, part: 0, bytes: b"i" };
     let arrival = recipient.handle_handoff(at(0), D, &part, true, &mut out).unwrap().unwrap();
     recipient.refuse(at(0), arrival.attempt, arrival.donor, RefuseReason::Malformed, &mut out);
-    recipient.handle_timeout(at(5_000), &mut out);
+    recipient.handle_timeout(at(5_000), |_| true, &mut out);
     assert_eq!(recipient.records(), 1);
     recipient.handle_node_down(at(5_000), D);
-    recipient.handle_timeout(at(7_000), &mut out);
+    recipient.handle_timeout(at(7_000), |_| true, &mut out);
     assert_eq!(recipient.records(), 0);
 }
 
