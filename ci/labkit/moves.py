@@ -88,9 +88,9 @@ def streams(lab, requests, runs):
     return found[True], found[False]
 
 
-def between_backends(lab, count, delay_ms=0):
-    """Moves of a connection with a whole response in flight. Returns bytes and datagrams that passed between the back-ends, and the
-    moves that they were for."""
+def between_backends(lab, count, pipelined, delay_ms=0):
+    """Moves of a connection: idle, one request after the other, or pipelined, with all in flight that the windows allow. Returns bytes and
+    datagrams that passed between the back-ends, and the moves that they were for."""
     watch = Watch(lab, [HOME, AWAY])
     lab.injector().on({"seed": 1, "delay": delay_ms})
     try:
@@ -100,7 +100,9 @@ def between_backends(lab, count, delay_ms=0):
             with lab.capture(HOME, path, words), Connection(lab) as connection:
                 stream = Stream(connection)
                 stream.fetch([(HOME, OPENING_BYTES)])
-                stream.fetch([(HOME if number % 2 else AWAY, STREAM_BYTES) for number in range(count)])
+                wanted = [(HOME if number % 2 else AWAY, STREAM_BYTES) for number in range(count)]
+                for some in [wanted] if pipelined else [[one] for one in wanted]:
+                    stream.fetch(some)
             lengths = [len(frame) for _, frame in pcap.frames(path)]
     finally:
         lab.injector().off()
