@@ -317,15 +317,15 @@ impl Envelope {
         let at = write_ethernet(frame, self.src_mac, self.dst_mac, self.vlan, ethertype);
         let length = u16::try_from(len).unwrap_or(u16::MAX);
         let IpSettings { hop_limit, dscp } = self.ip;
+        let class = dscp << 2 | ecn as u8;
         match (self.src, self.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 let header = &mut frame[at..at + IPV4_LEN];
                 header.fill(0);
+                header[1] = class;
                 let mut ip = Ipv4Packet::new_unchecked(header);
                 ip.set_version(4);
                 ip.set_header_len(20);
-                ip.set_dscp(dscp);
-                ip.set_ecn(ecn as u8);
                 ip.set_total_len(length.saturating_add(20));
                 // Never fragmented, so the identification may be zero (RFC 6864 section 4.1).
                 ip.set_dont_frag(true);
@@ -340,7 +340,7 @@ impl Envelope {
                 header.fill(0);
                 let mut ip = Ipv6Packet::new_unchecked(header);
                 ip.set_version(6);
-                ip.set_traffic_class(dscp << 2 | ecn as u8);
+                ip.set_traffic_class(class);
                 ip.set_payload_len(length);
                 ip.set_next_header(protocol.into());
                 ip.set_hop_limit(hop_limit);

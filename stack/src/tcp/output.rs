@@ -132,8 +132,8 @@ impl Tcb {
         // Sender's SWS avoidance (RFC 9293 section 3.8.6.2.1): a full segment; or all there is, or a good part of the greatest
         // window, if that is not to wait for more; or the override timeout is over.
         let is_all = u64::from(len) == unsent;
-        let is_part = (is_all || len >= snd.max_wnd / 2) && (fin || !self.holds_back(is_all));
-        let is_worth = len == mss || is_part || len < possible || self.probe_now;
+        let is_part = || (is_all || len >= snd.max_wnd / 2) && (fin || !self.holds_back(is_all));
+        let is_worth = len == mss || is_part() || len < possible || self.probe_now;
         let fits = len <= congestion || in_flight == 0;
         if !is_worth || !fits {
             return None;
@@ -227,14 +227,16 @@ impl Tcb {
             return self.write_reset(buf);
         }
         let sent = u32::try_from(n).unwrap_or(0) + u32::from(flags.has(Flags::FIN));
+        self.note_sent(now, seq, sent, again);
         // What SACK blocks have made short is not, and a lone FIN is nothing that more could join.
-        let is_short = (1..self.mss()).contains(&len);
-        self.note_sent(now, seq, sent, (again, is_short));
+        if self.config.nagle && !again && (1..self.mss()).contains(&len) {
+            self.snd.small = Some(self.snd.nxt);
+        }
         self.write_with(now, seq, flags, options, n, buf)
     }
 
     /// What was sent moves SND.NXT or the retransmission pointer, and starts the timer.
-    fn note_sent(&mut self, now: Instant, seq: SeqNum, sent: u32, (again, is_short): (bool, bool)) {
+    fn note_sent(&mut self, now: Instant, seq: SeqNum, sent: u32, again: bool) {
         if again {
             self.rec.sent.resent(seq, seq + sent, now);
             self.rec.force = false;
@@ -242,9 +244,6 @@ impl Tcb {
             self.note_sent_again(self.tsval(now), sent);
         } else {
             self.snd.nxt = seq + sent;
-            if is_short && self.config.nagle {
-                self.snd.small = Some(self.snd.nxt);
-            }
             self.rec.sent.push(self.snd.nxt, now);
             if self.timed.is_none() && self.rec.is_open() {
                 self.timed = Some((self.snd.nxt, now));
