@@ -90,9 +90,6 @@ DIFFERENCES = [
     Difference("no ACK out of the window",
                "RFC 9293 section 3.10.7.4 looks at the number first, and answers; Linux drops first what acknowledges nothing.",
                lambda kind, shot, linux, baton: not shot.flags & (ACK | RST | SYN) and _one_is_silent(linux, baton)),
-    Difference("no ACK where no connection is",
-               "RFC 9293 section 3.10.7.1, CLOSED: it is reset. Linux follows section 3.10.7.2, LISTEN: it is dropped.",
-               lambda _, shot, linux, baton: not shot.flags & (ACK | RST | SYN) and not linux and [it.flags for it in baton] == ["RA"]),
     Difference("another SYN before the handshake is complete",
                "RFC 9293 section 3.10.7.4 returns to LISTEN, as Linux does. Baton answers where it is: who has forgotten its first SYN resets "
                "that connection and comes again, and a stranger cannot end another's handshake.",

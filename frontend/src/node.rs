@@ -333,8 +333,10 @@ impl FrontEnd {
         if is_served && !self.knows_all(now) {
             return Err(DropReason::OwnerUnknown);
         }
+        // A port that listens resets only what acknowledges something (RFC 9293 section 3.10.7.2).
+        let is_answered = !is_served || segment.flags.has(Flags::ACK);
         // Whoever guesses learns nothing: a wrong cookie gets the answer that every segment of an unknown flow gets.
-        if let Some(reset) = reset_for(&segment) {
+        if let Some(reset) = reset_for(&segment).filter(|_| is_answered) {
             let (port, mac) = hop;
             self.reply(Bare { flow, port, mac, segment: reset });
         }

@@ -230,8 +230,9 @@ impl<'a> Player<'a> {
         vec!["UnknownFlow".to_owned()]
     }
 
+    /// The port listens: only what acknowledges something is reset (RFC 9293 section 3.10.7.2).
     fn refuse(&mut self, segment: &Segment<'_>) {
-        if let Some(reset) = reset_for(segment) {
+        if let Some(reset) = reset_for(segment).filter(|_| segment.flags.has(Flags::ACK)) {
             self.out.push(emit(self.now, &reset));
         }
     }
