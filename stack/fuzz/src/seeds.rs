@@ -1,0 +1,67 @@
+//! What the fuzzer begins with: what is known to be right, and how it is said.
+
+use baton_http1::corpus::{ACCEPTED, REFUSED};
+use baton_stack::addr::ConnId;
+use handoff_proto::message::{Message, Over};
+
+use crate::Target;
+
+const GOLDEN_IMAGE: &str = include_str!("../../../handoff-proto/src/image/golden_v1.hex");
+
+/// What the fuzzer of `target` begins with.
+#[must_use]
+pub fn seeds(target: Target) -> Vec<Vec<u8>> {
+    match target {
+        Target::Tcb => conversations(),
+        Target::Image => vec![hex(GOLDEN_IMAGE)],
+        Target::Messages => messages(),
+        Target::Http => {
+            let streams =
+                ACCEPTED.iter().map(|accepted| accepted.stream).chain(REFUSED.iter().map(|refused| refused.stream));
+            streams.map(|stream| [&[3, 5, 7, 11][..], stream].concat()).collect()
+        }
+        Target::Nodes => visits(),
+    }
+}
+
+/// Bytes in pairs of digits; everything else is passed over.
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> =
+        text.bytes().filter_map(|byte| char::from(byte).to_digit(16)).filter_map(|n| n.try_into().ok()).collect();
+    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+/// The SYN with all options, then events.
+fn conversations() -> Vec<Vec<u8>> {
+    let opening: &[u8] = &[0xff, 0xff, 1, 15, 0xff, 0xff, 5, 0xb4, 7, 0, 0, 0x10];
+    let write: &[u8] = &[11, 0x40, 0];
+    let acknowledge: &[u8] = &[0, 0, 0x10];
+    let moves: &[u8] = &[14, 0, 1, 2, 2];
+    let request: &[u8] = &[0, 8, 0x18, 0, 200, 12, 0, 200];
+    let sack: &[u8] = &[0, 2 | 16, 0x10, 1, 40, 5, 100, 200, 5, 120];
+    let (timer, close, fin): (&[u8], &[u8], &[u8]) = (&[9], &[13], &[0, 0, 0x11]);
+    vec![
+        [opening, request, write, acknowledge, moves, acknowledge, close, fin].concat(),
+        [opening, write, sack, moves, sack, timer, moves, timer, acknowledge].concat(),
+        [opening, fin, moves, write, close, moves, timer, acknowledge].concat(),
+        [opening, write, timer, timer, moves, timer, acknowledge, request, moves].concat(),
+    ]
+}
+
+fn messages() -> Vec<Vec<u8>> {
+    let mut over = Vec::new();
+    Message::Over(Over { c: ConnId::new(1, 0, 7, 9) }).encode(&mut over);
+    // Each kind with a body of some bytes: the fuzzer finds the right lengths from here.
+    let kinds = (0..64_u8).map(|kind| [&[kind, 0, 0, 40][..], &[0; 40]].concat());
+    kinds.chain([over]).collect()
+}
+
+/// A connection each: SYN, request, acknowledgments, time.
+fn visits() -> Vec<Vec<u8>> {
+    let syn: &[u8] = &[0, 0, 0, 0, 3, 0xe8, 0];
+    let acknowledge: &[u8] = &[4, 0];
+    let wait: &[u8] = &[7, 10];
+    (0..6_u8)
+        .map(|phrase| [syn, acknowledge, &[1, phrase, 0], wait, acknowledge, wait, &[1, 0, 0], wait].concat())
+        .collect()
+}
