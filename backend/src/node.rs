@@ -18,7 +18,7 @@ use baton_stack::engine::{Conn, ConnKey, Engine};
 use baton_stack::flow_table::FlowTable;
 use baton_stack::node::{Frame, Node, PortId, RxChecksum, Transmit, Verdict};
 use baton_stack::ports::{Input, Ports};
-use baton_stack::tcp::{CloseReason, Extent, Place as ExtentPlace, Segment, State, Tcb};
+use baton_stack::tcp::{CloseReason, Extent, Place as ExtentPlace, Segment, State, Tcb, TooBig};
 use baton_stack::time::{Instant, earliest};
 use baton_stack::wire::{self, IpLayers, Layers, Packet};
 use handoff_proto::donor::Donor;
@@ -186,16 +186,50 @@ impl<S: Service> BackEnd<S> {
         flow: &Flow,
         ip: &IpLayers,
     ) -> Result<Verdict, DropReason> {
-        for link in &mut self.links {
-            if let Some(former) = link.formers.straggler(now, flow) {
-                let addr = link.directory.addr_of(former.to).ok_or(DropReason::OwnerUnknown)?;
-                self.stats.stragglers += 1;
-                return self.ports.forward(now, frame, ip, addr);
-            }
+        if let Some(verdict) = self.pass_on(now, frame, flow, ip)? {
+            return Ok(verdict);
         }
         self.hold.hold(now, *flow, frame.bytes())?;
         self.stats.held += 1;
         Ok(Verdict::Free)
+    }
+
+    /// Sends a frame on to where its connection went; `None` if none went from here.
+    fn pass_on<F: Frame>(
+        &mut self,
+        now: Instant,
+        frame: &mut F,
+        flow: &Flow,
+        ip: &IpLayers,
+    ) -> Result<Option<Verdict>, DropReason> {
+        for link in &mut self.links {
+            if let Some(former) = link.formers.straggler(now, flow) {
+                let addr = link.directory.addr_of(former.to).ok_or(DropReason::OwnerUnknown)?;
+                self.stats.stragglers += 1;
+                return self.ports.forward(now, frame, ip, addr).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// An ICMP error about a packet that was sent on a flow goes the ways of the flow's segments; but for one that is not here yet it
+    /// is not held: if the packet was too big, the next one will be.
+    fn handle_error<F: Frame>(
+        &mut self,
+        now: Instant,
+        frame: &mut F,
+        flow: &Flow,
+        (too_big, ip): (Option<TooBig>, &IpLayers),
+    ) -> Result<Verdict, DropReason> {
+        match self.flows.get(flow) {
+            Some(&Place::Owned(key)) => {
+                let told = too_big.ok_or(DropReason::Icmp)?;
+                self.engine.handle_too_big(key, now, &told)?;
+                Ok(Verdict::Free)
+            }
+            Some(&Place::Leaving(_)) => self.handle_tcp(now, frame, flow, ip),
+            None => self.pass_on(now, frame, flow, ip)?.ok_or(DropReason::Icmp),
+        }
     }
 
     /// Hands a segment to a connection that is owned here.
@@ -486,7 +520,10 @@ impl<S: Service> Node for BackEnd<S> {
             Input::Tcp { flow, ip, .. } if self.has_lease(now) => self.handle_tcp(now, frame, &flow, &ip),
             // Without a lease nothing is sent, so nothing is taken either (R13).
             Input::Tcp { .. } => Err(DropReason::LeaseExpired),
-            Input::IcmpError { .. } => Err(DropReason::Icmp),
+            Input::IcmpError { flow, too_big, ip } if self.has_lease(now) => {
+                self.handle_error(now, frame, &flow, (too_big, &ip))
+            }
+            Input::IcmpError { .. } => Err(DropReason::LeaseExpired),
         };
         result.unwrap_or_else(|reason| {
             self.ports.drops.count(reason);

@@ -138,6 +138,7 @@ fn tcp(common: &Common) -> TcpConfig {
         rto_max: tcp.rto_max,
         delayed_ack: tcp.delayed_ack,
         time_wait: tcp.time_wait,
+        path_mtu_age: tcp.path_mtu_age,
         syn_ack_retries: tcp.syn_ack_retries,
         data_retries: tcp.data_retries,
         keepalive: perhaps(tcp.keepalive),
@@ -221,7 +222,7 @@ mod tests {
         let text = include_str!("../../docs/examples/backend.toml").replace(
             "[admin]",
             "[tcp]\ncongestion = \"newreno\"\nkeepalive_ms = 9000\nuser_timeout_ms = 7000\nfin_wait_2_ms = 0\nrecv_buffer_bytes = 8192\n\
-             hop_limit = 99\ndscp = 46\nnagle = true\necn = false\n[limits]\nhead_bytes = 2048\n\
+             path_mtu_age_ms = 400000\nhop_limit = 99\ndscp = 46\nnagle = true\necn = false\n[limits]\nhead_bytes = 2048\n\
              headers = 50\nbody_bytes = 51\nconnections = 52\nhalf_open = 51\nhold_packets_per_connection = 5\n\
              hold_packets = 54\nhold_ms = 55\nrecords = 1025\nimage_bytes = 1048575\n[admin]",
         );
@@ -229,7 +230,7 @@ mod tests {
         let ms = Duration::from_millis;
         assert_eq!((settings.tcp.congestion, settings.tcp.keepalive), (Algorithm::NewReno, Some(ms(9_000))));
         assert_eq!((settings.tcp.user_timeout, settings.tcp.fin_wait_2), (Some(ms(7_000)), None));
-        assert_eq!(settings.tcp.recv_buffer_bytes, 8_192);
+        assert_eq!((settings.tcp.recv_buffer_bytes, settings.tcp.path_mtu_age), (8_192, ms(400_000)));
         assert_eq!(settings.tcp.ip, IpSettings { hop_limit: 99, dscp: 46 });
         assert_eq!((settings.tcp.nagle, settings.tcp.ecn), (true, false));
         assert_eq!((settings.request.head.head_bytes_max, settings.request.head.headers_max), (2_048, 50));

@@ -187,7 +187,7 @@ impl FrontEnd {
         let Some(conn) = self.engine.get_mut(key) else { return };
         conn.app.is_awake = false;
         let step = match conn.tcb.state() {
-            State::Closed | State::TimeWait | State::SynReceived => Step::Wait,
+            State::Closed | State::TimeWait | State::SynSent | State::SynReceived => Step::Wait,
             _ => self.read_requests(now, key),
         };
         if matches!(step, Step::Reset)

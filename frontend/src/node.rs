@@ -18,7 +18,7 @@ use baton_stack::ecn::Ecn;
 use baton_stack::engine::{ConnKey, Engine};
 use baton_stack::node::{Frame, Node, PortId, Transmit, Verdict};
 use baton_stack::ports::{Input, Ports};
-use baton_stack::tcp::{Flags, Segment, TimeWait, TimeWaitAction, may_complete, reset_for};
+use baton_stack::tcp::{Flags, Segment, TimeWait, TimeWaitAction, TooBig, may_complete, reset_for};
 use baton_stack::time::{Duration, Instant, earliest};
 use baton_stack::wire::{Envelope, IpLayers};
 use handoff_proto::arbiter::Arbiter;
@@ -451,7 +451,7 @@ impl Node for FrontEnd {
                 self.handle_datagram(now, (from, src_mac), &mut frame.bytes_mut()[payload]).map(|()| Verdict::Free)
             }
             Input::Udp { .. } => Err(DropReason::NotOurs),
-            Input::IcmpError { flow, ip } => self.forward_error(now, frame, &flow, &ip),
+            Input::IcmpError { flow, too_big, ip } => self.handle_error(now, frame, &flow, (too_big, &ip)),
         };
         result.unwrap_or_else(|reason| {
             self.ports.drops.count(reason);
@@ -525,13 +525,13 @@ impl Node for FrontEnd {
 }
 
 impl FrontEnd {
-    /// An ICMP error about a packet that was sent on a flow concerns its owner.
-    fn forward_error<F: Frame>(
+    /// An ICMP error about a packet that was sent on a flow concerns its owner, as the flow's segments do.
+    fn handle_error<F: Frame>(
         &mut self,
         now: Instant,
         frame: &mut F,
         flow: &Flow,
-        ip: &IpLayers,
+        (too_big, ip): (Option<TooBig>, &IpLayers),
     ) -> Result<Verdict, DropReason> {
         let route = self.routes.of_flow(flow).and_then(|key| self.routes.get(key)).ok_or(DropReason::Icmp)?;
         match route.place {
@@ -539,7 +539,12 @@ impl FrontEnd {
                 let addr = self.directory.addr_of(route.state.owner()).ok_or(DropReason::OwnerUnknown)?;
                 self.ports.forward(now, frame, ip, addr)
             }
-            Place::Here(_) | Place::Leaving | Place::TimeWait(_) => Err(DropReason::Icmp),
+            Place::Here(key) => {
+                let told = too_big.ok_or(DropReason::Icmp)?;
+                self.engine.handle_too_big(key, now, &told)?;
+                Ok(Verdict::Free)
+            }
+            Place::Leaving | Place::TimeWait(_) => Err(DropReason::Icmp),
         }
     }
 }

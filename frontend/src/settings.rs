@@ -147,6 +147,7 @@ fn tcp(common: &Common) -> TcpConfig {
         rto_max: tcp.rto_max,
         delayed_ack: tcp.delayed_ack,
         time_wait: tcp.time_wait,
+        path_mtu_age: tcp.path_mtu_age,
         syn_ack_retries: tcp.syn_ack_retries,
         data_retries: tcp.data_retries,
         keepalive: perhaps(tcp.keepalive),
@@ -237,7 +238,7 @@ mod tests {
             .replace("lease_margin_ms = 300", "lease_margin_ms = 320")
             .replace("stop_grace_ms = 2000", "stop_grace_ms = 2100")
             .replace("udp_port = 9910", "udp_port = 9911")
-            .replace("congestion = \"cubic\"", "congestion = \"newreno\"\nkeepalive_ms = 9000\ndata_retries = 4\nuser_timeout_ms = 7000\nfin_wait_2_ms = 0\nhop_limit = 99\ndscp = 46\nnagle = true")
+            .replace("congestion = \"cubic\"", "congestion = \"newreno\"\nkeepalive_ms = 9000\ndata_retries = 4\npath_mtu_age_ms = 400000\nuser_timeout_ms = 7000\nfin_wait_2_ms = 0\nhop_limit = 99\ndscp = 46\nnagle = true")
             .replace("ecn = true ", "ecn = false ")
             .replace("syn_cookies = \"auto\"", "syn_cookies = \"never\"")
             .replace("half_open = 4096", "half_open = 4095\nhead_bytes = 2048\nheaders = 50");
@@ -248,6 +249,7 @@ mod tests {
         assert_eq!((settings.stop_grace, settings.udp_port, settings.half_open_max), (ms(2_100), 9_911, 4_095));
         assert_eq!((settings.tcp.congestion, settings.tcp.keepalive), (Algorithm::NewReno, Some(ms(9_000))));
         assert_eq!((settings.tcp.data_retries, settings.syn_cookies), (4, SynCookies::Never));
+        assert_eq!(settings.tcp.path_mtu_age, ms(400_000));
         assert_eq!(settings.tcp.ip, IpSettings { hop_limit: 99, dscp: 46 });
         assert_eq!((settings.tcp.nagle, settings.tcp.ecn), (true, false));
         assert_eq!((settings.tcp.user_timeout, settings.tcp.fin_wait_2), (Some(ms(7_000)), None));

@@ -23,7 +23,7 @@ use baton_http1::{CURSOR_LEN, Cursor};
 use baton_stack::addr::{ConnId, Endpoint, Flow, IpAddr, MacAddr};
 use baton_stack::tcp::{
     EXTENTS_MAX, Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenRack, FrozenRecovery, FrozenTimers, Negotiated,
-    NewReno, OUT_OF_ORDER_RANGES_MAX, Rtt, Run, SeqNum, State,
+    NewReno, OUT_OF_ORDER_RANGES_MAX, PathMtu, Rtt, Run, SeqNum, State,
 };
 use baton_stack::time::Duration;
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
@@ -32,11 +32,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::codec::{Reader, Wire};
 use crate::message::{RefuseReason, Served};
 use flight::{Flight, RUN_LEN, UndoNumbers};
+use path::PathNumbers;
 use signals::{SignalNumbers, WindowNumbers};
 
 use crate::names::Epoch;
 
 mod flight;
+mod path;
 mod signals;
 
 /// The longest image, in bytes.
@@ -59,6 +61,7 @@ const KIND_FLIGHT: u16 = KIND_MUST_UNDERSTAND | 7;
 const KIND_UNDO: u16 = KIND_MUST_UNDERSTAND | 8;
 const KIND_SIGNALS: u16 = KIND_MUST_UNDERSTAND | 0x10;
 const KIND_WINDOW: u16 = KIND_MUST_UNDERSTAND | 0x11;
+const KIND_PATH: u16 = KIND_MUST_UNDERSTAND | 0x12;
 
 /// No time: the timer does not run.
 const NEVER: u64 = u64::MAX;
@@ -205,7 +208,7 @@ struct Block {
     /// 1: NewReno, 2: CUBIC.
     algorithm: u8,
     reo_wnd_persist: u8,
-    reserved: U16,
+    path_confirmed: U16,
     /// NewReno: bytes acknowledged. CUBIC: `W_max`, K, window at the epoch, `W_est`, fraction.
     growth: [U32; 5],
     epoch_age: U64,
@@ -348,6 +351,7 @@ struct TcbParts {
     undo: Option<UndoNumbers>,
     signals: Option<SignalNumbers>,
     window: Option<WindowNumbers>,
+    path: Option<PathNumbers>,
 }
 
 impl Parts {
@@ -393,6 +397,9 @@ impl Parts {
                 let window = WindowNumbers::read_from_bytes(value);
                 tcb.window = Some(window.map_err(|_| ImageError::Malformed("receive window"))?);
             }
+            KIND_PATH if tcb.path.is_none() => {
+                tcb.path = Some(PathNumbers::read_from_bytes(value).map_err(|_| ImageError::Malformed("path"))?);
+            }
             KIND_PLAN if plan.is_empty() => {
                 while !plan.is_full() && !reader.is_empty() {
                     let n = reader.take().ok_or(ImageError::Truncated)?;
@@ -402,7 +409,7 @@ impl Parts {
                 ensure_end(&reader, "plan")?;
             }
             KIND_OUT_OF_ORDER | KIND_BYTES | KIND_REMOTE | KIND_SENT | KIND_FLIGHT | KIND_UNDO | KIND_SIGNALS
-            | KIND_WINDOW | KIND_PLAN => {
+            | KIND_WINDOW | KIND_PATH | KIND_PLAN => {
                 return Err(ImageError::Malformed("number of parts"));
             }
             kind if kind & KIND_MUST_UNDERSTAND != 0 => return Err(ImageError::UnknownPart(kind)),
@@ -475,6 +482,9 @@ fn put_parts(out: &mut Vec<u8>, tcb: &Frozen) {
     if window != WindowNumbers::default() {
         put_part(out, KIND_WINDOW, |out| out.extend_from_slice(window.as_bytes()));
     }
+    if tcb.path != (PathMtu { confirmed: tcb.path.confirmed, ..PathMtu::default() }) {
+        put_part(out, KIND_PATH, |out| out.extend_from_slice(PathNumbers::of(&tcb.path).as_bytes()));
+    }
 }
 
 #[expect(clippy::too_many_lines, reason = "one field a line: nothing to split")]
@@ -513,6 +523,7 @@ fn block_of(tcb: &Frozen) -> Block {
         growth,
         recovery,
         signals: _,
+        path,
         timers,
         timed: _,
         sent_age,
@@ -573,7 +584,7 @@ fn block_of(tcb: &Frozen) -> Block {
         ssthresh: (*ssthresh).into(),
         algorithm,
         reo_wnd_persist,
-        reserved: 0.into(),
+        path_confirmed: path.confirmed.into(),
         growth,
         epoch_age,
         rack_rtt_us: rtt_us.into(),
@@ -591,12 +602,9 @@ fn block_of(tcb: &Frozen) -> Block {
 
 #[expect(clippy::too_many_lines, reason = "one field a line: nothing to split")]
 fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, ImageError> {
-    let TcbParts { queue, unread, out_of_order, sent, flight, undo, signals, window } = parts;
+    let TcbParts { queue, unread, out_of_order, sent, flight, undo, signals, window, path } = parts;
     let signals = signals.unwrap_or_default();
     let flight = flight.unwrap_or_default();
-    if block.reserved.get() != 0 {
-        return Err(ImageError::Malformed("reserved field"));
-    }
     let has = |flag: u8| block.flags & flag != 0;
     let state = STATES.into_iter().find(|state| *state as u8 == block.state);
     let seq = |number: U32| SeqNum(number.get());
@@ -653,6 +661,10 @@ fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, Image
             },
         )?,
         signals: signals.signals()?,
+        path: match path {
+            Some(path) => path.path(block.path_confirmed.get())?,
+            None => PathMtu { confirmed: block.path_confirmed.get(), ..PathMtu::default() },
+        },
         timers: FrozenTimers {
             retransmit: flight.timers().0,
             persist: duration(block.persist),

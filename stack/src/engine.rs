@@ -11,7 +11,7 @@ use slab::Slab;
 
 use crate::drop::DropReason;
 use crate::node::{PortId, Transmit};
-use crate::tcp::{Content, Outcome, Segment, Tcb, Written};
+use crate::tcp::{Content, Outcome, Segment, Tcb, TooBig, Written};
 use crate::time::{Instant, earliest};
 use crate::wheel::Wheel;
 use crate::wire::Envelope;
@@ -178,6 +178,17 @@ impl<A> Engine<A> {
         let outcome = conn.tcb.handle_segment(now, segment, content);
         self.settle(key, now);
         outcome
+    }
+
+    /// Tells a connection that a packet of it was too big for its path.
+    ///
+    /// # Errors
+    /// It is not believed.
+    pub fn handle_too_big(&mut self, key: ConnKey, now: Instant, told: &TooBig) -> Result<(), DropReason> {
+        let conn = self.conns.get_mut(key.index()).ok_or(DropReason::UnknownFlow)?;
+        let result = conn.tcb.handle_too_big(now, told);
+        self.settle(key, now);
+        result
     }
 
     /// Lets one connection whose timer has run out act on it. Call until it yields `None`.

@@ -8,19 +8,26 @@ use crate::checksum;
 use crate::drop::DropReason;
 use crate::mld;
 use crate::ndp::{self, Ndp};
+use crate::tcp::{SeqNum, TooBig};
 use crate::time::Duration;
 use crate::wire::{HOP_LIMIT, IPV6_LEN, IpLayers, protocol};
 
 /// Type, code and checksum of an ICMPv6 message and four bytes that depend on the type.
 const ICMPV6_HEADER_LEN: usize = 8;
+const IPV6_HEADER_LEN: u16 = 40;
+/// Code of "destination unreachable": fragmentation needed and DF set (RFC 1191 section 4).
+const FRAGMENTATION_NEEDED: u8 = 4;
+/// What links take, of what is above the least that is believed (RFC 1191 section 7.1).
+const PLATEAUS: [u16; 3] = [1_492, 1_006, 576];
 
 /// What an ICMP message asks of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Icmp {
     /// An echo request: turn it round with [`echo_in_place`].
     EchoRequest,
-    /// An error about a packet that was sent on this flow: it belongs to the flow's owner.
-    ErrorFor(Flow),
+    /// An error about a packet that was sent on this flow: it belongs to the flow's owner. If the packet was too big, what is
+    /// told of it.
+    ErrorFor(Flow, Option<TooBig>),
     /// A neighbour asks or answers (IPv6).
     Neighbor(Ndp),
     /// A router or switch asks which groups we listen to, and for an answer within this time (IPv6).
@@ -44,7 +51,10 @@ fn parse_v4(message: &[u8]) -> Result<Icmp, DropReason> {
     match packet.msg_type() {
         Icmpv4Message::EchoRequest => Ok(Icmp::EchoRequest),
         Icmpv4Message::DstUnreachable | Icmpv4Message::TimeExceeded | Icmpv4Message::ParamProblem => {
-            quoted_flow_v4(packet.data()).map(Icmp::ErrorFor).ok_or(DropReason::Icmp)
+            let is_too_big =
+                packet.msg_type() == Icmpv4Message::DstUnreachable && packet.msg_code() == FRAGMENTATION_NEEDED;
+            let mtu = is_too_big.then(|| u16::from_be_bytes([message[6], message[7]]));
+            quoted_v4(packet.data(), mtu).ok_or(DropReason::Icmp)
         }
         _ => Err(DropReason::Icmp),
     }
@@ -61,33 +71,54 @@ fn parse_v6(message: &[u8], ip: &IpLayers) -> Result<Icmp, DropReason> {
         Icmpv6Message::DstUnreachable
         | Icmpv6Message::PktTooBig
         | Icmpv6Message::TimeExceeded
-        | Icmpv6Message::ParamProblem => quoted_flow_v6(body).map(Icmp::ErrorFor).ok_or(DropReason::Icmp),
+        | Icmpv6Message::ParamProblem => {
+            let is_too_big = header[0] == u8::from(Icmpv6Message::PktTooBig);
+            let mtu = is_too_big.then(|| u32::from_be_bytes([header[4], header[5], header[6], header[7]]));
+            quoted_v6(body, mtu).ok_or(DropReason::Icmp)
+        }
         kind if u8::from(kind) == mld::QUERY => mld::parse_query(message, ip).map(Icmp::ListenerQuery),
         kind if ndp::is_type(kind.into()) => ndp::parse(message, ip).map(Icmp::Neighbor),
         _ => Err(DropReason::Icmp),
     }
 }
 
-/// The flow of a quoted packet, which went from the VIP to the client: an IP header and at least the ports.
-fn quoted_flow_v4(quoted: &[u8]) -> Option<Flow> {
+/// What a quoted packet says, which went from the VIP to the client: an IP header and at least the ports. `mtu` is that of the
+/// next hop, if the packet was too big for it; zero from a router that does not tell.
+fn quoted_v4(quoted: &[u8], mtu: Option<u16>) -> Option<Icmp> {
     let header = quoted.get(..20)?;
     let ip = Ipv4Packet::new_unchecked(header);
     let header_len = usize::from(ip.header_len());
     if ip.version() != 4 || header_len < 20 || u8::from(ip.next_header()) != protocol::TCP {
         return None;
     }
-    let ports = quoted.get(header_len..)?;
-    quoted_flow(IpAddr::V4(ip.src_addr()), IpAddr::V4(ip.dst_addr()), ports)
+    let tcp = quoted.get(header_len..)?;
+    let flow = quoted_flow(IpAddr::V4(ip.src_addr()), IpAddr::V4(ip.dst_addr()), tcp)?;
+    let packet = ip.total_len();
+    let too_big = mtu.and_then(|mtu| too_big(tcp, packet, if mtu == 0 { plateau_below(packet) } else { mtu }));
+    Some(Icmp::ErrorFor(flow, too_big))
 }
 
-/// As [`quoted_flow_v4`]. What we send has no extension headers, so a quoted packet that has some is not ours.
-fn quoted_flow_v6(quoted: &[u8]) -> Option<Flow> {
-    let (header, ports) = quoted.split_at_checked(IPV6_LEN)?;
+/// The next smaller size of packet that links take (RFC 1191 section 7.1), for routers that do not tell.
+fn plateau_below(packet: u16) -> u16 {
+    PLATEAUS.into_iter().find(|plateau| *plateau < packet).unwrap_or(0)
+}
+
+fn too_big(tcp: &[u8], packet: u16, mtu: u16) -> Option<TooBig> {
+    let [_, _, _, _, a, b, c, d, ..] = *tcp else { return None };
+    Some(TooBig { seq: SeqNum(u32::from_be_bytes([a, b, c, d])), packet, mtu })
+}
+
+/// As [`quoted_v4`]. What we send has no extension headers, so a quoted packet that has some is not ours.
+fn quoted_v6(quoted: &[u8], mtu: Option<u32>) -> Option<Icmp> {
+    let (header, tcp) = quoted.split_at_checked(IPV6_LEN)?;
     let ip = Ipv6Packet::new_unchecked(header);
     if ip.version() != 6 || u8::from(ip.next_header()) != protocol::TCP {
         return None;
     }
-    quoted_flow(IpAddr::V6(ip.src_addr()), IpAddr::V6(ip.dst_addr()), ports)
+    let flow = quoted_flow(IpAddr::V6(ip.src_addr()), IpAddr::V6(ip.dst_addr()), tcp)?;
+    let packet = ip.payload_len().saturating_add(IPV6_HEADER_LEN);
+    let too_big = mtu.and_then(|mtu| too_big(tcp, packet, u16::try_from(mtu).unwrap_or(u16::MAX)));
+    Some(Icmp::ErrorFor(flow, too_big))
 }
 
 fn quoted_flow(src: IpAddr, dst: IpAddr, tcp: &[u8]) -> Option<Flow> {
@@ -230,12 +261,49 @@ mod tests {
             let flow = Flow { client: Endpoint { addr: client, port: 12345 }, vip: Endpoint { addr: vip, port: 80 } };
             for &kind in kinds {
                 let (frame, ip) = framed(v6, error(v6, kind));
-                assert_eq!(parse(&frame, &ip), Ok(Icmp::ErrorFor(flow)), "type {kind}");
+                let Ok(Icmp::ErrorFor(quoted, too_big)) = parse(&frame, &ip) else { panic!("type {kind}") };
+                assert_eq!(quoted, flow, "type {kind}");
+                assert_eq!(too_big.is_some(), v6 && kind == 2, "type {kind}");
             }
             let mut message = error(v6, kinds[0]);
             message.truncate(quoted);
             let (frame, ip) = framed(v6, message);
             assert_eq!(parse(&frame, &ip), Err(DropReason::Icmp), "no ports quoted");
+        }
+    }
+
+    #[test]
+    fn a_router_tells_what_it_could_have_passed_on() {
+        let told = |v6: bool, message: Vec<u8>| {
+            let (frame, ip) = framed(v6, message);
+            let Ok(Icmp::ErrorFor(_, too_big)) = parse(&frame, &ip) else { panic!("an error") };
+            too_big.map(|TooBig { seq, packet, mtu }| (seq.0, packet, mtu))
+        };
+        // An MTU of the next hop; none, from old routers (RFC 1191 section 5); what is longer than any packet.
+        for (mtu, packet, expected) in [
+            (1_400, 1_500, Some((0x0102_0304, 1_500, 1_400))),
+            (0, 1_500, Some((0x0102_0304, 1_500, 1_492))),
+            (0, 1_492, Some((0x0102_0304, 1_492, 1_006))),
+            (0, 576, Some((0x0102_0304, 576, 0))),
+        ] {
+            let mut message = error(false, 3);
+            message[1] = FRAGMENTATION_NEEDED;
+            message[6..8].copy_from_slice(&u16::to_be_bytes(mtu));
+            message[10..12].copy_from_slice(&u16::to_be_bytes(packet));
+            message[32..36].copy_from_slice(&[1, 2, 3, 4]);
+            assert_eq!(told(false, message.clone()), expected, "{mtu} {packet}");
+            message[1] = 3;
+            assert_eq!(told(false, message), None);
+        }
+        for (mtu, expected) in [(1_400, 1_400), (70_000, u16::MAX)] {
+            let mut message = error(true, 2);
+            message[4..8].copy_from_slice(&u32::to_be_bytes(mtu));
+            message[12..14].copy_from_slice(&1_460_u16.to_be_bytes());
+            message[52..56].copy_from_slice(&[1, 2, 3, 4]);
+            assert_eq!(told(true, message.clone()), Some((0x0102_0304, 1_500, expected)));
+            // The ports alone name the flow, but not the packet.
+            message.truncate(55);
+            assert_eq!(told(true, message), None);
         }
     }
 

@@ -16,6 +16,7 @@ use crate::drop::{DropCounters, DropReason};
 use crate::icmp::{self, Icmp};
 use crate::neighbor::{Interface, Neighbors};
 use crate::node::{Frame, PortId, Transmit, Verdict};
+use crate::tcp::TooBig;
 use crate::time::{Instant, earliest};
 use crate::wire::{self, Envelope, IpLayers, IpSettings, Layers, Packet, protocol};
 
@@ -50,6 +51,8 @@ pub enum Input {
     IcmpError {
         /// The flow.
         flow: Flow,
+        /// What is told of the packet, if it was too big for its path.
+        too_big: Option<TooBig>,
         /// Where its parts are.
         ip: IpLayers,
     },
@@ -239,8 +242,8 @@ fn handle_icmp<F: Frame, T: Transmit>(
             Ok(Input::Done(Verdict::Forward(neighbors.interface().port)))
         }
         Icmp::EchoRequest => Err(DropReason::NotOurs),
-        Icmp::ErrorFor(_) if ip.dst.is_multicast() => Err(DropReason::Icmp),
-        Icmp::ErrorFor(flow) => Ok(Input::IcmpError { flow, ip }),
+        Icmp::ErrorFor(..) if ip.dst.is_multicast() => Err(DropReason::Icmp),
+        Icmp::ErrorFor(flow, too_big) => Ok(Input::IcmpError { flow, too_big, ip }),
         Icmp::Neighbor(message) => {
             let IpAddr::V6(source) = ip.src else { return Err(DropReason::Ndp) };
             neighbors.handle_ndp(now, message, (source, src_mac), tx)?;

@@ -1,8 +1,8 @@
 use baton_http1::{Advance, Limits};
 use baton_stack::ecn::Ecn;
 use baton_stack::tcp::{
-    Content, ContentLost, Flags, FrozenTuning, Options, Phase, Probe, Prr, Segment, Signals, SourceId, Tcb, TcpConfig,
-    Timestamps, Undo,
+    Content, ContentLost, Flags, FrozenTuning, Options, PathMtu, Phase, Probe, Prr, Segment, Signals, SourceId, Tcb,
+    TcpConfig, Timestamps, Undo,
 };
 use baton_stack::time::Instant;
 use proptest::prelude::*;
@@ -126,6 +126,13 @@ fn full_image() -> Image {
     image.tcb.recovery.probe = Probe::Sent { end: una + 500, is_again: true };
     image.tcb.timers.reorder = Some(Duration::from_micros(77));
     image.tcb.timers.retransmit = Some(Duration::from_micros(123_456));
+    image.tcb.path = PathMtu {
+        mtu: 1_400,
+        confirmed: 1_300,
+        sizing: Some((una + 500, 1_400)),
+        claim: Some((una + 100, 1_290)),
+        raise_at: Some(Duration::from_secs(599)),
+    };
     assert!(image.plan.push(Planned { n: 1, strip: 0 }));
     image
 }

@@ -147,6 +147,8 @@ table! {
         "user_timeout_ms" => user_timeout: Duration = Duration::ZERO, ms(0, 86_400_000);
         /// How long a client that has our FIN may say nothing and not close; 0 means for ever.
         "fin_wait_2_ms" => fin_wait_2: Duration = Duration::from_millis(60_000), ms(0, 86_400_000);
+        /// How long a path on which a router found packets too big is sent none so long (RFC 1191 section 6.3, RFC 8201 section 4).
+        "path_mtu_age_ms" => path_mtu_age: Duration = Duration::from_millis(600_000), ms(300_000, 86_400_000);
         /// Initial congestion window (RFC 6928: ten).
         "initial_window_segments" => initial_window_segments: u8 = 10, int(1, 64, "segments");
         /// The receive window that a connection begins with: request bytes that it holds unread.

@@ -301,9 +301,10 @@ unsafe extern "C" fn accept(userdata: Userdata, fd: c_int, addr: *mut sockaddr, 
     }))
 }
 
-/// Not yet: Baton's TCP opens no connections.
-unsafe extern "C" fn connect(_: Userdata, _: c_int, _: *const sockaddr, _: socklen_t) -> c_int {
-    int(Err(Errno::EOPNOTSUPP))
+unsafe extern "C" fn connect(userdata: Userdata, fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
+    // SAFETY: the caller's `userdata`, and its address of `len` bytes.
+    let (host, addr) = unsafe { (host(userdata), bytes_at(addr.cast(), usize::try_from(len).unwrap_or(0))) };
+    done(addr.and_then(|addr| host.connect(fd, &addr)))
 }
 
 unsafe extern "C" fn read(userdata: Userdata, fd: c_int, buf: *mut c_void, count: usize) -> Ssize {

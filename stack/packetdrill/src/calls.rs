@@ -41,6 +41,21 @@ impl Host {
         })
     }
 
+    /// Opens a connection, and waits until it is established.
+    pub(crate) fn connect(&self, fd: i32, addr: &[u8]) -> Result<(), Errno> {
+        let begun = self.now(|sockets| {
+            let peer = address::parse(addr, sockets.family(fd)?)?;
+            sockets.connect(fd, peer)
+        });
+        if begun != Err(Errno::EINPROGRESS) {
+            return begun;
+        }
+        let wait = self
+            .call(|sockets| patience(sockets, fd, 0, sockets.timeouts(fd).1), |sockets| sockets.finish_connecting(fd));
+        // What goes on without the caller.
+        if wait == Err(Errno::EAGAIN) { Err(Errno::EINPROGRESS) } else { wait }
+    }
+
     /// The new descriptor, and the peer as the listener's family writes it.
     pub(crate) fn accept(&self, fd: i32) -> Result<(i32, Endpoint, Family), Errno> {
         self.call(

@@ -7,6 +7,7 @@ use crate::net::{Conn, Counts, micros};
 
 /// Linux's numbers of the states.
 const ESTABLISHED: u8 = 1;
+const SYN_SENT: u8 = 2;
 const SYN_RECV: u8 = 3;
 const FIN_WAIT1: u8 = 4;
 const FIN_WAIT2: u8 = 5;
@@ -114,6 +115,7 @@ impl Layout {
 
 const fn state(state: State) -> u8 {
     match state {
+        State::SynSent => SYN_SENT,
         State::SynReceived => SYN_RECV,
         State::Established => ESTABLISHED,
         State::FinWait1 => FIN_WAIT1,

@@ -8,13 +8,14 @@ use baton_stack::ecn::Ecn;
 use baton_stack::node::RxChecksum;
 use baton_stack::tcp::{
     CloseReason, Content, Extent, Flags, Place, Segment, SourceId, State, Tcb, TcpConfig, TimeWait, TimeWaitAction,
-    Written, isn, reset_for, ts_offset, ts_offset_above,
+    Written, isn, reset_for, reset_for_half_open, ts_offset, ts_offset_above,
 };
 use baton_stack::time::{Duration, Instant, earliest};
 use baton_stack::wire::{self, Envelope, IpSettings, protocol};
 use handoff_proto::image::{Image, Plan};
 use handoff_proto::message::Served;
 use handoff_proto::names::Epoch;
+use nix::errno::Errno;
 
 use crate::store::Store;
 
@@ -192,6 +193,20 @@ impl Net {
         is_taken
     }
 
+    /// Opens a connection, whose SYN leaves.
+    pub(crate) fn connect(&mut self, flow: Flow, config: TcpConfig) -> Result<ConnKey, Errno> {
+        self.ended.retain(|_, end| self.now < end.until());
+        if self.by_flow.contains_key(&flow) || self.ended.contains_key(&flow) {
+            return Err(Errno::EADDRNOTAVAIL);
+        }
+        if self.conns.len() >= CONNECTIONS_MAX {
+            return Err(Errno::ENOBUFS);
+        }
+        let (first, offset) = (isn(KEYS, &flow, self.now), ts_offset(KEYS, &flow));
+        let tcb = Tcb::connect(self.now, &config, flow, first, offset).map_err(|_| Errno::ENETUNREACH)?;
+        Ok(self.add(tcb, config, Holder::Socket))
+    }
+
     /// Takes an established connection from a listener.
     pub(crate) fn accept(&mut self, listener: ListenerKey) -> Option<ConnKey> {
         let key = self.listeners.get_mut(&listener)?.ready.pop_front()?;
@@ -247,6 +262,8 @@ impl Net {
     fn deliver(&mut self, key: ConnKey, segment: &Segment<'_>) {
         let Some(conn) = self.conns.get_mut(&key) else { return };
         conn.state_before = conn.tcb.state();
+        let flow = conn.tcb.flow();
+        let is_half_open = matches!(conn.state_before, State::SynSent | State::SynReceived);
         conn.counts.segments_in += 1;
         conn.counts.data_segments_in += u32::from(!segment.payload.is_empty());
         let before = conn.tcb.rcv_nxt();
@@ -261,6 +278,12 @@ impl Net {
         if conn.holder == Holder::Nobody && !conn.tcb.unread().is_empty() {
             // Nobody will ever read it, and the peer should know (RFC 1122 section 4.2.2.13).
             conn.tcb.abort();
+        }
+        if let Err(reason) = outcome
+            && is_half_open
+            && let Some(reset) = reset_for_half_open(reason, segment)
+        {
+            self.send(flow, &reset);
         }
         self.settle(key);
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 
-use baton_stack::addr::Endpoint;
+use baton_stack::addr::{Endpoint, Flow, IpAddr, Ipv4Addr, Ipv6Addr};
 use baton_stack::tcp::{CloseReason, State, TcpConfig};
 use baton_stack::time::Duration;
 use nix::errno::Errno;
@@ -49,6 +49,8 @@ struct Socket {
     is_deaf: bool,
     /// The connection's failure was told: it is told once.
     is_failure_told: bool,
+    /// A connection is being opened, and nobody was told what became of it.
+    is_connecting: bool,
 }
 
 /// A virtual host and its sockets.
@@ -84,8 +86,10 @@ impl Sockets {
         let open = OpenOptions::new().read(true).write(true).open("/dev/null");
         let file = open.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE)))?;
         let fd = file.as_raw_fd();
-        let (bound, is_deaf, is_failure_told) = (None, false, false);
-        let socket = Socket { _file: file, family, is_nonblocking, options, bound, role, is_deaf, is_failure_told };
+        let (bound, is_deaf, is_failure_told, is_connecting) = (None, false, false, false);
+        let _file = file;
+        let socket =
+            Socket { _file, family, is_nonblocking, options, bound, role, is_deaf, is_failure_told, is_connecting };
         self.table.insert(fd, socket);
         Ok(fd)
     }
@@ -157,6 +161,40 @@ impl Sockets {
         Ok(())
     }
 
+    /// Begins to open a connection: `EINPROGRESS`. If one is being opened, what has become of it.
+    pub(crate) fn connect(&mut self, fd: i32, peer: Endpoint) -> Result<(), Errno> {
+        let socket = self.find(fd)?;
+        match socket.role {
+            Role::Fresh => {}
+            Role::Connected(_) if socket.is_connecting => {
+                return self.finish_connecting(fd).map_err(|error| match error {
+                    Errno::EAGAIN => Errno::EALREADY,
+                    error => error,
+                });
+            }
+            Role::Listening | Role::Connected(_) => return Err(Errno::EISCONN),
+        }
+        let (config, bound) = (socket.options.config(socket.family), socket.bound);
+        let port = bound.map_or_else(|| self.free_port(), |bound| Ok(bound.port))?;
+        let addr = bound.map(|bound| bound.addr).filter(|addr| !addr.is_unspecified());
+        let local = Endpoint { addr: addr.unwrap_or_else(|| own_address(peer.addr.is_ipv4())), port };
+        let key = self.net.connect(Flow { client: peer, vip: local }, config)?;
+        let socket = self.find_mut(fd)?;
+        (socket.role, socket.bound, socket.is_connecting) = (Role::Connected(key), Some(local), true);
+        Err(Errno::EINPROGRESS)
+    }
+
+    /// What has become of a connection that is being opened.
+    pub(crate) fn finish_connecting(&mut self, fd: i32) -> Result<(), Errno> {
+        let (_, conn) = self.connection(fd, Errno::ENOTCONN)?;
+        if is_opening(conn) {
+            return Err(Errno::EAGAIN);
+        }
+        let failure = self.take_failure(fd)?;
+        self.find_mut(fd)?.is_connecting = false;
+        failure.map_or(Ok(()), Err)
+    }
+
     /// The new descriptor, and who is at the other end.
     pub(crate) fn accept(&mut self, fd: i32) -> Result<(i32, Endpoint), Errno> {
         let socket = self.find(fd)?;
@@ -207,6 +245,9 @@ impl Sockets {
     pub(crate) fn send(&mut self, fd: i32, bytes: &[u8], is_urgent: bool) -> Result<usize, Errno> {
         let (key, conn) = self.connection(fd, Errno::EPIPE)?;
         let may_send = matches!(conn.tcb.state(), State::SynReceived | State::Established | State::CloseWait);
+        if is_opening(conn) {
+            return Err(Errno::EAGAIN);
+        }
         let part = &bytes[..bytes.len().min(self.room(fd, conn))];
         let is_full = part.is_empty() && !bytes.is_empty() || !conn.tcb.has_queue_room();
         if let Some(errno) = self.take_failure(fd)? {
@@ -388,6 +429,9 @@ impl Sockets {
             let fresh = libc::POLLOUT | libc::POLLWRNORM | libc::POLLHUP;
             return if socket.role == Role::Listening { listening & events } else { fresh & (events | always) };
         };
+        if is_opening(conn) {
+            return 0;
+        }
         let mut so = 0;
         let is_at_end = self.is_at_end(fd, conn);
         if is_at_end || !conn.tcb.unread().is_empty() {
@@ -412,9 +456,26 @@ impl Sockets {
     }
 }
 
+/// The host's address towards others, as the tool has it if nobody says anything else.
+const fn own_address(is_ipv4: bool) -> IpAddr {
+    if is_ipv4 {
+        IpAddr::V4(Ipv4Addr::new(192, 168, 0, 1))
+    } else {
+        IpAddr::V6(Ipv6Addr::new(0xfd3d, 0xfa7b, 0xd17d, 0, 0, 0, 0, 1))
+    }
+}
+
+/// Whether the handshake of a socket's connection goes on.
+const fn is_opening(conn: &Conn) -> bool {
+    matches!(conn.tcb.state(), State::SynSent | State::SynReceived)
+}
+
 /// What a connection's end means to who uses its socket.
 fn failure(conn: &Conn) -> Option<Errno> {
     conn.failure().map(|reason| match reason {
+        CloseReason::ResetByPeer if matches!(conn.state_before, State::SynSent | State::SynReceived) => {
+            Errno::ECONNREFUSED
+        }
         CloseReason::ResetByPeer if conn.state_before == State::CloseWait => Errno::EPIPE,
         CloseReason::ResetByPeer | CloseReason::Aborted | CloseReason::Finished => Errno::ECONNRESET,
         CloseReason::TimedOut => Errno::ETIMEDOUT,

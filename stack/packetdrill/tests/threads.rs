@@ -5,7 +5,7 @@ mod driver;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use driver::{A, Drive, PA, bytes, mss};
+use driver::{A, Drive, PA, SA, bytes, mss};
 use nix::errno::Errno;
 use nix::libc;
 
@@ -48,6 +48,23 @@ fn accept_and_read_return_when_there_is_something() {
         let (bytes, at) = read.join().unwrap();
         assert_eq!(bytes, b"late");
         assert!((1_500_000..1_500_100).contains(&at), "{at}");
+    });
+}
+
+#[test]
+fn connect_returns_when_the_handshake_is_complete() {
+    let drive = &Drive::new("");
+    let fd = drive.socket(libc::AF_INET).unwrap();
+    drive.bind(fd, drive.local.port).unwrap();
+    thread::scope(|scope| {
+        let connect = blocked(scope, move || (drive.connect(fd), drive.clock()));
+        drive.take_syn();
+        drive.sleep_until(200_000);
+        drive.inject_with(SA, 0, 1, b"", 65_535, mss(1_460));
+        drive.sleep_until(900_000);
+        let (result, at) = connect.join().unwrap();
+        assert_eq!(result, Ok(0));
+        assert!((200_000..200_100).contains(&at), "{at}");
     });
 }
 

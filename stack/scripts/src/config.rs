@@ -23,6 +23,8 @@ pub(crate) fn set(config: &mut TcpConfig, key: &str, value: &str) -> Result<bool
         "rto_max" => config.rto_max = ms(value)?,
         "delayed_ack" => config.delayed_ack = ms(value)?,
         "time_wait" => config.time_wait = ms(value)?,
+        "path_mtu_age" => config.path_mtu_age = ms(value)?,
+        "syn_retries" => config.syn_retries = number(value)?,
         "syn_ack_retries" => config.syn_ack_retries = number(value)?,
         "data_retries" => config.data_retries = number(value)?,
         "keepalive" => config.keepalive = Some(ms(value)?),

@@ -3,7 +3,9 @@
 use baton_http1::Cursor;
 use baton_stack::addr::{ConnId, Endpoint, Flow, IpAddr, MacAddr};
 use baton_stack::drop::DropReason;
-use baton_stack::tcp::{Flags, Outcome, Segment, SeqNum, SynCookies, Tcb, TcpConfig, Written};
+use baton_stack::tcp::{
+    ConnectError, Flags, Info, Outcome, Segment, SeqNum, SynCookies, Tcb, TcpConfig, TooBig, Written,
+};
 use baton_stack::time::{Duration, Instant};
 use handoff_proto::image::{Image, Plan};
 use handoff_proto::message::Served;
@@ -49,8 +51,6 @@ pub(crate) struct Host {
     moved: u64,
     /// The node's clock at the world's beginning, in microseconds.
     origin_us: u64,
-    /// The shift of the windows that we offer, in use exactly if both sides have said one.
-    scale: u8,
     seen: Option<Seen>,
     /// What has left and nobody has taken yet.
     pub(crate) out: Vec<Sent>,
@@ -89,6 +89,19 @@ impl Host {
         Ok(host)
     }
 
+    /// Opens a connection. `tsval` is the TSval of the world's beginning.
+    pub(crate) fn connect(
+        now: Instant,
+        config: &TcpConfig,
+        (flow, isn, tsval): (Flow, SeqNum, u32),
+        moves: Moves,
+    ) -> Result<Self, ConnectError> {
+        let tcb = Tcb::connect(local(now), config, flow, isn, ts_offset(tsval))?;
+        let mut host = Self::new(tcb, Store::default(), config, moves);
+        host.transmit(now);
+        Ok(host)
+    }
+
     /// Takes in what `segment` completes, if it brings a cookie back. TSval is 0 at the world's beginning.
     pub(crate) fn complete(
         now: Instant,
@@ -101,8 +114,6 @@ impl Host {
         let mut store = Store::default();
         let (tcb, outcome) = cookies.accept(local(now), config, flow, ts_offset(0), segment, &mut store)?;
         let mut host = Self::new(tcb, store, config, moves);
-        let info = host.tcb().info(local(now));
-        host.scale = info.snd_scale.map_or(0, |_| info.rcv_scale);
         host.transmit(now);
         Ok((host, outcome))
     }
@@ -115,7 +126,6 @@ impl Host {
             moves,
             moved: 0,
             origin_us: ORIGIN_LEAST_US,
-            scale: 0,
             seen: None,
             out: Vec::new(),
         }
@@ -150,6 +160,14 @@ impl Host {
         }
         self.transmit(now);
         outcome
+    }
+
+    pub(crate) fn handle_too_big(&mut self, now: Instant, told: &TooBig) -> Result<(), DropReason> {
+        self.step(now);
+        let local = self.local(now);
+        let result = self.tcb_mut().handle_too_big(local, told);
+        self.transmit(now);
+        result
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
@@ -207,7 +225,7 @@ impl Host {
             if len == 0 {
                 break;
             }
-            self.note(&buf[..len]);
+            self.note(local, &buf[..len]);
             self.out.push(Sent { at: now, bytes: buf[..len].to_vec(), ecn });
         }
         let local = self.local(now);
@@ -255,16 +273,18 @@ impl Host {
     }
 
     /// What never goes back on the wire, also across moves.
-    fn note(&mut self, bytes: &[u8]) {
+    fn note(&mut self, at: Instant, bytes: &[u8]) {
         let Ok(segment) = Segment::parse(bytes) else { panic!("it sends what is no segment: {bytes:02x?}") };
         if segment.flags.has(Flags::RST) {
             return;
         }
-        let is_syn = segment.flags.has(Flags::SYN);
-        if is_syn {
-            self.scale = segment.options.window_scale.unwrap_or(0);
+        if !segment.flags.has(Flags::ACK) {
+            // A SYN of ours: it promises nothing yet.
+            return;
         }
-        let shift = if is_syn { 0 } else { self.scale };
+        let Info { snd_scale, rcv_scale, .. } = self.tcb().info(at);
+        let is_scaled = snd_scale.is_some() && !segment.flags.has(Flags::SYN);
+        let shift = if is_scaled { rcv_scale } else { 0 };
         let edge = segment.ack + (u32::from(segment.window) << shift);
         let tsval = segment.options.timestamps.map(|ts| ts.val);
         if let Some(seen) = self.seen {

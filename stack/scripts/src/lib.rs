@@ -5,7 +5,8 @@
 //! config <key> <value>                 before the first event; see below
 //! <ms> in  <flags> <seq> [len n] [ack n] [win n] [urg n] [ecn e] [options] [=> what came of it]
 //! <ms> out <flags> <seq> [len n] [ack n] [win n] [urg n] [ecn e] [options]
-//! <ms> write n | write n urgent | read n | close | abort      what the application calls
+//! <ms> connect | write n | write n urgent | read n | close | abort      what the application calls
+//! <ms> too_big <seq> len n mtu n [=> Icmp]   a router says so of a packet; with the reason if it is not believed
 //! <ms> break | linger | forget               what happens to the node
 //! <ms> stay | go                             see below
 //! <ms> state <name> | cwnd n | unsent n | unread n | urgent n, or - for nothing
@@ -29,7 +30,7 @@
 //! what TIME-WAIT does; nothing behind `=>` means that it was taken and changed nothing; no `=>` means that nobody looks.
 //!
 //! **Who answers.** Before a SYN opens a connection there is nobody, and stray segments are answered with a reset, as a front-end
-//! does. `linger` leaves the memory of a connection in TIME-WAIT behind, as a front-end does; `forget` leaves nothing. `break` makes
+//! does; `connect` opens one from here. `linger` leaves the memory of a connection in TIME-WAIT behind, as a front-end does; `forget` leaves nothing. `break` makes
 //! the bytes to send unreadable.
 //!
 //! **Moves.** Each script is played twice: at one node, and moving to another node, with another clock, before each event and before

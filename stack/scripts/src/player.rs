@@ -2,7 +2,7 @@
 
 use baton_stack::ecn::Ecn;
 use baton_stack::tcp::{
-    Flags, Outcome, Segment, SeqNum, State, SynCookies, TimeWait, TimeWaitAction, may_complete, reset_for,
+    Flags, Outcome, Segment, SeqNum, State, SynCookies, TimeWait, TimeWaitAction, TooBig, may_complete, reset_for,
     reset_for_half_open,
 };
 use baton_stack::time::Instant;
@@ -77,6 +77,12 @@ impl<'a> Player<'a> {
         self.expect_silence()?;
         match act {
             Act::In(packet) => self.hand_in(packet),
+            Act::TooBig(seq, packet, mtu, is_believed) => {
+                let told = TooBig { seq: self.iss + *seq, packet: *packet, mtu: *mtu };
+                let found = self.host()?.handle_too_big(*at, &told).is_ok();
+                if found == *is_believed { Ok(()) } else { Err(format!("it is believed: {found}")) }
+            }
+            Act::Connect => self.connect(),
             Act::Write(n, is_urgent) => self.write(*n, *is_urgent),
             Act::Read(n) => self.read(*n),
             Act::Close => self.host().map(|host| host.close(*at)),
@@ -140,6 +146,14 @@ impl<'a> Player<'a> {
         if is { Ok(()) } else { Err(format!("it is {found}")) }
     }
 
+    fn connect(&mut self) -> Result<(), String> {
+        let which = (flow(self.script.is_ipv6), ISS, 0);
+        let host =
+            Host::connect(self.now, &self.script.config, which, self.moves).map_err(|error| error.to_string())?;
+        self.place = Place::Here(Box::new(host));
+        Ok(())
+    }
+
     fn write(&mut self, n: usize, is_urgent: bool) -> Result<(), String> {
         let (now, from) = (self.now, self.written);
         let bytes = self.ours.get(from..from + n).ok_or("that much is never said")?.to_vec();
@@ -188,7 +202,7 @@ impl<'a> Player<'a> {
         }
         match &mut self.place {
             Place::Here(host) => {
-                let is_half_open = host.tcb().state() == State::SynReceived;
+                let is_half_open = matches!(host.tcb().state(), State::SynSent | State::SynReceived);
                 let result = host.handle_segment(now, segment);
                 // As a front-end does.
                 if let Err(reason) = result

@@ -30,6 +30,9 @@ pub(crate) struct Step {
 pub(crate) enum Act {
     In(Box<Packet>),
     Out(Box<Packet>),
+    /// The number, length and MTU of a packet that was too big; whether that is believed.
+    TooBig(u32, u16, u16, bool),
+    Connect,
     Write(usize, bool),
     Read(usize),
     Close,
@@ -105,6 +108,11 @@ fn act(words: &[&str]) -> Result<Act, String> {
     Ok(match *words {
         ["in", ref rest @ ..] => Act::In(Box::new(Packet::parse(rest)?)),
         ["out", ref rest @ ..] => Act::Out(Box::new(Packet::parse(rest)?)),
+        ["too_big", seq, "len", len, "mtu", mtu] => Act::TooBig(number(seq)?, number(len)?, number(mtu)?, true),
+        ["too_big", seq, "len", len, "mtu", mtu, "=>", "Icmp"] => {
+            Act::TooBig(number(seq)?, number(len)?, number(mtu)?, false)
+        }
+        ["connect"] => Act::Connect,
         ["write", n] => Act::Write(number(n)?, false),
         ["write", n, "urgent"] => Act::Write(number(n)?, true),
         ["read", n] => Act::Read(number(n)?),

@@ -25,6 +25,10 @@ pub struct TcpConfig {
     pub delayed_ack: Duration,
     /// How long an ended connection is remembered.
     pub time_wait: Duration,
+    /// How long a path that took no longer packets is believed to take none (RFC 1191 section 6.3: ten minutes).
+    pub path_mtu_age: Duration,
+    /// How often a SYN is repeated, and the SYN-ACK where both have opened (RFC 9293 section 3.8.3, MUST-23: for three minutes).
+    pub syn_retries: u8,
     /// How often a SYN-ACK is repeated.
     pub syn_ack_retries: u8,
     /// How often data is repeated before the connection is given up (RFC 9293 section 3.8.3).
@@ -67,6 +71,8 @@ impl Default for TcpConfig {
             rto_max: Duration::from_secs(60),
             delayed_ack: Duration::from_millis(40),
             time_wait: Duration::from_secs(60),
+            path_mtu_age: Duration::from_secs(600),
+            syn_retries: 7,
             syn_ack_retries: 7,
             data_retries: 15,
             keepalive: None,

@@ -33,6 +33,11 @@ impl Tcb {
         syn.flags.has(Flags::ECE.with(Flags::CWR)) && syn.ecn == Ecn::NotEct
     }
 
+    /// Whether a SYN-ACK takes our offer up (section 6.1.1): ECE alone, or the peer sends back what it was sent.
+    pub(crate) fn accepts_ecn(syn_ack: &Segment<'_>) -> bool {
+        syn_ack.flags.has(Flags::ECE) && !syn_ack.flags.has(Flags::CWR) && syn_ack.ecn == Ecn::NotEct
+    }
+
     /// Text of the peer has been accepted (section 6.1.3). CWR ends the echo of earlier marks, not of this segment's own. True if
     /// it was marked.
     pub(crate) fn note_mark(&mut self, segment: &Segment<'_>) -> bool {

@@ -85,6 +85,7 @@ impl Tcb {
             cc,
             rec,
             signals,
+            path,
             timers,
             timed,
             sent_at,
@@ -96,6 +97,7 @@ impl Tcb {
             probe_now,
             dsack: _,
             challenges: _,
+            is_active: _,
             control_now: _,
             closed: _,
         } = self;
@@ -149,6 +151,7 @@ impl Tcb {
             growth: freeze_growth(growth, now),
             recovery: freeze_recovery(rec, now),
             signals,
+            path: path.map(|at| at.since(now)),
             timers: freeze_timers(timers, now),
             timed: timed.map(|(seq, at)| (seq, now.since(at))),
             sent_age: now.since(sent_at),
@@ -207,6 +210,7 @@ impl Tcb {
             growth,
             recovery,
             signals,
+            path,
             timers,
             timed,
             sent_age,
@@ -253,6 +257,7 @@ impl Tcb {
             cc: Congestion { cwnd, ssthresh, growth: thaw_growth(growth, now) },
             rec: thaw_recovery(recovery, una, now),
             signals,
+            path: path.map(|time| now + time),
             timers: thaw_timers(timers, now),
             // Short by the time of the move. Without it a client without timestamps that is moved with each response
             // would never be measured.
@@ -266,6 +271,7 @@ impl Tcb {
             probe_now,
             dsack: None,
             challenges: (now, 0),
+            is_active: false,
             control_now: false,
             closed: if state == State::TimeWait { Some(CloseReason::Finished) } else { None },
         };

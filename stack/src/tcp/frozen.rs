@@ -6,6 +6,7 @@ use super::cc::NewReno;
 use super::ecn::Signals;
 use super::freeze::ThawError;
 use super::input::OUT_OF_ORDER_RANGES_MAX;
+use super::path::{PATH_MTU_MIN, PATH_MTU_MIN_V6, PathMtu};
 use super::prr::{Prr, Undo};
 use super::rack::Probe;
 use super::recovery::Phase;
@@ -95,6 +96,8 @@ pub struct Frozen {
     pub recovery: FrozenRecovery,
     /// Congestion that was signalled.
     pub signals: Signals,
+    /// What is known of the path; when longer packets are tried again as a time from now.
+    pub path: PathMtu<Duration>,
     /// Running timers.
     pub timers: FrozenTimers,
     /// A sequence number whose acknowledgment is timed, and how long already.
@@ -234,7 +237,7 @@ impl Frozen {
     pub(crate) fn check(&self) -> Result<(), ThawError> {
         let ensure = |holds: bool, name| if holds { Ok(()) } else { Err(ThawError::Impossible(name)) };
         ensure(self.flow.client.addr.is_ipv4() == self.flow.vip.addr.is_ipv4(), "flow")?;
-        ensure(!matches!(self.state, State::SynReceived | State::Closed), "state")?;
+        ensure(!matches!(self.state, State::SynSent | State::SynReceived | State::Closed), "state")?;
         let Negotiated { snd_mss, rcv_mss, snd_scale, rcv_scale, sack: _, timestamps: _, ecn } = self.opts;
         ensure(snd_mss >= MSS_MIN && rcv_mss >= MSS_MIN, "MSS")?;
         ensure(snd_scale.is_none_or(|shift| shift <= 14) && rcv_scale <= 14, "window scale")?;
@@ -242,6 +245,9 @@ impl Frozen {
         ensure(self.cwnd > 0 && self.cwnd <= 1 << 30 && self.ssthresh > 0, "congestion window")?;
         ensure(self.rtt.srtt_us <= RTT_MAX_US && self.rtt.rttvar_us <= RTT_MAX_US, "round-trip time")?;
         ensure(ecn || self.signals == Signals::default(), "ECN state")?;
+        let floor = if self.flow.vip.addr.is_ipv4() { PATH_MTU_MIN } else { PATH_MTU_MIN_V6 };
+        let claimed = self.path.claim.map_or(floor, |(_, mtu)| mtu);
+        ensure(self.path.mtu >= floor && claimed >= floor, "path MTU")?;
         self.check_sending(ensure)?;
         self.check_receiving(ensure)
     }

@@ -29,9 +29,16 @@ impl Tcb {
         segment: &Segment<'_>,
         content: &mut impl Content,
     ) -> Result<Outcome, DropReason> {
+        self.age_path_mtu(now);
         let before = (self.state, self.peer_finished());
         if self.state == State::Closed {
             return Err(DropReason::UnexpectedSegment);
+        }
+        if self.state == State::SynSent {
+            return self.handle_in_syn_sent(now, segment);
+        }
+        if self.completes_both(segment) {
+            return Ok(self.take_syn_ack(now, segment));
         }
         if self.state == State::SynReceived && !self.complete_handshake(now, segment)? {
             return Ok(Outcome { closed: self.closed, ..Outcome::default() });
@@ -47,6 +54,14 @@ impl Tcb {
         }
         self.heard_at = now;
         Ok(outcome)
+    }
+
+    /// SYN-RECEIVED after both have opened: whether the peer says its SYN again, and acknowledges ours (RFC 9293 section 3.5,
+    /// figure 7).
+    fn completes_both(&self, segment: &Segment<'_>) -> bool {
+        let says_both = segment.flags.has(Flags::SYN.with(Flags::ACK)) && !segment.flags.has(Flags::RST);
+        let is_expected = segment.seq == self.rcv.irs && segment.ack == self.snd.nxt;
+        self.state == State::SynReceived && self.is_active && says_both && is_expected
     }
 
     /// SYN-RECEIVED: true when the handshake is complete and the segment is to be processed further.
@@ -84,18 +99,32 @@ impl Tcb {
         if segment.ack != self.snd.nxt {
             return Err(DropReason::BadAck);
         }
+        self.establish(now, segment, self.scaled_window(segment));
+        Ok(true)
+    }
+
+    /// Our SYN is acknowledged, and theirs has come.
+    pub(crate) fn establish(&mut self, now: Instant, segment: &Segment<'_>, window: u32) {
         self.sample_handshake(now, segment);
         self.snd.una = self.snd.nxt;
         self.state = if self.snd.fin { State::FinWait1 } else { State::Established };
         (self.snd.wl1, self.snd.wl2) = (segment.seq, segment.ack);
-        self.snd.wnd = self.scaled_window(segment);
+        self.snd.wnd = window;
         self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
         self.timers.retransmit = None;
         (self.rtt.backoff, self.control_now) = (0, false);
         self.note_answer(now);
         self.rec.sent.acknowledge(self.snd.una, |_, _| {});
         self.arm_keepalive(now);
-        Ok(true)
+    }
+
+    /// The text and FIN of the segment that has completed the handshake.
+    pub(crate) fn take_text(&mut self, now: Instant, segment: &Segment<'_>, outcome: &mut Outcome) {
+        outcome.urgent = self.note_urgent(segment);
+        // What is dropped of it comes again.
+        outcome.received = self.process_text(now, segment, outcome).unwrap_or(false);
+        self.process_fin(segment);
+        outcome.peer_finished = self.peer_finished();
     }
 
     fn sample_handshake(&mut self, now: Instant, segment: &Segment<'_>) {
@@ -237,7 +266,7 @@ impl Tcb {
     }
 
     /// RFC 7323 section 4.3, step 2.
-    fn note_timestamp(&mut self, now: Instant, segment: &Segment<'_>) {
+    pub(crate) fn note_timestamp(&mut self, now: Instant, segment: &Segment<'_>) {
         let Some(ts) = segment.options.timestamps.filter(|_| self.opts.timestamps) else { return };
         if segment.seq.le(self.ts.last_ack_sent) {
             (self.ts.recent, self.ts.recent_at) = (ts.val, now);
@@ -317,6 +346,7 @@ impl Tcb {
         self.snd.una = segment.ack;
         self.snd.small = self.snd.small.filter(|small| segment.ack.lt(*small));
         self.snd.urgent = self.snd.urgent.filter(|up| segment.ack.lt(*up));
+        self.confirm_size();
         self.sample_rtt(now, segment);
         self.note_answer(now);
         self.rec.sent.acknowledge(segment.ack, |len, run| delivery.note(len, run));

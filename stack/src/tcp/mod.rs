@@ -4,7 +4,7 @@
 //!            SYN                    Segment::parse                          poll_transmit
 //!   wire ----------> Tcb::accept ------------------> Tcb::handle_segment ---------------> wire
 //!                                                     Tcb::handle_timeout
-//!                                        freeze | ^ thaw
+//!   nobody's SYN: Tcb::connect               freeze | ^ thaw
 //!                                               v |
 //!                                              Frozen   (handoff-proto writes it as an image)
 //! ```
@@ -16,6 +16,7 @@
 
 mod cc;
 mod config;
+mod connect;
 mod content;
 mod cookie;
 mod ecn;
@@ -26,6 +27,7 @@ mod info;
 mod input;
 mod isn;
 mod output;
+mod path;
 mod prr;
 mod queue;
 mod rack;
@@ -43,6 +45,7 @@ mod urgent;
 
 pub use cc::{Algorithm, Congestion, Cubic, Growth, NewReno};
 pub use config::TcpConfig;
+pub use connect::ConnectError;
 pub use content::{Content, ContentLost, Extent, Place, SourceId};
 pub use cookie::{COOKIE_LIFE_MAX, SynCookies, may_complete};
 pub use ecn::Signals;
@@ -55,6 +58,7 @@ pub use info::Info;
 pub use input::OUT_OF_ORDER_RANGES_MAX;
 pub use isn::{isn, ts_offset, ts_offset_above};
 pub use output::{CORK_MAX, Written};
+pub use path::{PATH_MTU_MIN, PATH_MTU_MIN_V6, PathMtu, TooBig};
 pub use prr::{Prr, Undo};
 pub use queue::Queue;
 pub use rack::{Probe, Rack};

@@ -1,4 +1,4 @@
-//! Segments that leave. One call, one segment: reset or SYN-ACK, what is lost, what is new, probe, acknowledgment.
+//! Segments that leave. One call, one segment: reset, SYN or SYN-ACK, what is lost, what is new, probe, acknowledgment.
 
 use arrayvec::ArrayVec;
 
@@ -18,6 +18,7 @@ pub const CORK_MAX: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Next {
     Reset,
+    Syn,
     SynAck,
     /// Bytes from here, this many, and FIN behind them; sent before or not.
     Data {
@@ -57,6 +58,12 @@ impl Tcb {
                 self.control_now = false;
                 self.write_reset(buf)
             }
+            Next::Syn => {
+                self.control_now = false;
+                self.ts.last = self.tsval(now);
+                let offer = if self.opts.ecn { Flags::ECE.with(Flags::CWR) } else { Flags::default() };
+                Segment { flags: Flags::SYN.with(offer), ack: SeqNum(0), ..self.syn_ack(now) }.emit(buf)
+            }
             Next::SynAck => {
                 self.control_now = false;
                 self.ack_now = false;
@@ -79,10 +86,14 @@ impl Tcb {
 
     fn next_segment(&self, _now: Instant) -> Option<Next> {
         if self.control_now {
-            return Some(if self.state == State::Closed { Next::Reset } else { Next::SynAck });
+            return Some(match self.state {
+                State::Closed => Next::Reset,
+                State::SynSent => Next::Syn,
+                _ => Next::SynAck,
+            });
         }
         match self.state {
-            State::Closed => return None,
+            State::Closed | State::SynSent => return None,
             State::SynReceived | State::TimeWait => return self.ack_now.then_some(Next::Ack),
             _ => {}
         }
@@ -211,7 +222,7 @@ impl Tcb {
         let options = self.options(now);
         let header = HEADER_LEN + options.len();
         // SACK blocks beside data take from its room.
-        let room = buf.len().min(usize::from(self.opts.snd_mss) + HEADER_LEN).saturating_sub(header);
+        let room = buf.len().min(usize::from(self.snd_mss()) + HEADER_LEN).saturating_sub(header);
         let full = usize::try_from(len).unwrap_or(0);
         let n = full.min(room);
         if n < full {
@@ -232,6 +243,7 @@ impl Tcb {
         if self.config.nagle && !again && (1..self.mss()).contains(&len) {
             self.snd.small = Some(self.snd.nxt);
         }
+        self.note_size(seq + sent, header + n);
         self.write_with(now, seq, flags, options, n, buf)
     }
 

@@ -9,6 +9,7 @@ use super::cc::Congestion;
 use super::config::TcpConfig;
 use super::content::{Content, Extent};
 use super::ecn::Signals;
+use super::path::PathMtu;
 use super::queue::Queue;
 use super::recovery::Recovery;
 use super::rtt::Rtt;
@@ -29,7 +30,7 @@ pub const MSS_DEFAULT_V6: u16 = 1220;
 /// The least segment size that is believed (as Linux's `tcp_min_snd_mss`).
 pub(crate) const MSS_MIN: u16 = 48;
 
-/// A connection's state (RFC 9293 section 3.3.2), of those that a passive opener comes through.
+/// A connection's state (RFC 9293 section 3.3.2).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum State {
@@ -51,6 +52,8 @@ pub enum State {
     TimeWait = 8,
     /// CLOSED: nothing but a reset of our own may still leave.
     Closed = 9,
+    /// SYN-SENT.
+    SynSent = 10,
 }
 
 /// Why a connection is closed.
@@ -295,6 +298,8 @@ pub struct Tcb {
     pub(crate) rec: Recovery,
     /// Travels.
     pub(crate) signals: Signals,
+    /// Travels.
+    pub(crate) path: PathMtu,
     /// Travels, as remaining times.
     pub(crate) timers: Timers,
     /// A sequence number whose acknowledgment is timed. Travels, the time as its age.
@@ -317,7 +322,9 @@ pub struct Tcb {
     pub(crate) dsack: Option<(SeqNum, SeqNum)>,
     /// When challenge ACKs were last counted, and how many since (RFC 5961 section 7). Reset.
     pub(crate) challenges: (Instant, u8),
-    /// SYN-ACK, or our RST, is to be sent. Reset: neither state travels.
+    /// Whether we have opened it. Reset: only SYN-RECEIVED asks, which does not travel.
+    pub(crate) is_active: bool,
+    /// SYN, SYN-ACK, or our RST, is to be sent. Reset: no such state travels.
     pub(crate) control_now: bool,
     /// Why it is closed. Reset: a closed connection does not travel.
     pub(crate) closed: Option<CloseReason>,
@@ -340,6 +347,18 @@ impl Tcb {
         if !syn.flags.has(Flags::SYN) || syn.flags.0 & unwanted.0 != 0 {
             return Err(DropReason::UnexpectedSegment);
         }
+        Ok(Self::hearing(now, config, flow, isn, ts_offset, syn))
+    }
+
+    /// A connection in SYN-RECEIVED, of whose peer we have heard `syn`.
+    pub(crate) fn hearing(
+        now: Instant,
+        config: &TcpConfig,
+        flow: Flow,
+        isn: SeqNum,
+        ts_offset: u32,
+        syn: &Segment<'_>,
+    ) -> Self {
         let (headers, mss_default) = if flow.vip.addr.is_ipv4() { (40, MSS_DEFAULT) } else { (60, MSS_DEFAULT_V6) };
         let rcv_mss = config.mtu.saturating_sub(headers).max(MSS_MIN);
         let offered = syn.options.mss.unwrap_or(mss_default).max(MSS_MIN);
@@ -373,6 +392,7 @@ impl Tcb {
             cc: Congestion::new(config.congestion, mss, config.initial_window_segments),
             rec: Recovery::new(isn + 1),
             signals: Signals::default(),
+            path: PathMtu::default(),
             timers: Timers::default(),
             timed: Some((isn + 1, now)),
             sent_at: now,
@@ -384,11 +404,12 @@ impl Tcb {
             probe_now: false,
             dsack: None,
             challenges: (now, 0),
+            is_active: false,
             control_now: true,
             closed: None,
         };
         tcb.timers.retransmit = Some(now + config.rto_initial);
-        Ok(tcb)
+        tcb
     }
 
     /// Bytes in order that nobody has consumed.
@@ -429,7 +450,8 @@ impl Tcb {
     /// # Errors
     /// The queue is full, or [`Tcb::close`] was called.
     pub fn push(&mut self, extent: Extent) -> Result<(), PushError> {
-        let may_send = matches!(self.state, State::SynReceived | State::Established | State::CloseWait);
+        let may_send =
+            matches!(self.state, State::SynSent | State::SynReceived | State::Established | State::CloseWait);
         if self.snd.fin || !may_send {
             return Err(PushError::Closed);
         }
@@ -481,9 +503,12 @@ impl Tcb {
         }
     }
 
-    /// Closes our side: FIN follows what is queued. Again, or when the connection is over, it does nothing.
+    /// Closes our side: FIN follows what is queued. Again, or when the connection is over, it does nothing. A connection of which
+    /// the peer has said nothing yet is given up.
     pub fn close(&mut self) {
         match self.state {
+            // Nobody has heard of it (RFC 9293 section 3.10.4).
+            State::SynSent => return self.abort(),
             // FIN waits until the handshake is complete (RFC 9293 section 3.10.4).
             State::SynReceived => {}
             State::Established => self.state = State::FinWait1,
@@ -500,8 +525,9 @@ impl Tcb {
 
     pub(crate) fn abort_for(&mut self, reason: CloseReason) {
         if self.state != State::Closed {
-            // In TIME_WAIT the peer has finished: there is nobody to tell (RFC 9293 section 3.10.5).
-            self.control_now = self.state != State::TimeWait;
+            // In TIME_WAIT the peer has finished, and in SYN-SENT it has not begun: there is nobody to tell (RFC 9293 section
+            // 3.10.5).
+            self.control_now = !matches!(self.state, State::TimeWait | State::SynSent);
             self.finish(reason);
         }
     }
@@ -576,12 +602,12 @@ impl Tcb {
 
     /// Whether both SYNs are acknowledged and the connection lives.
     pub(crate) const fn is_synchronized(&self) -> bool {
-        !matches!(self.state, State::SynReceived | State::Closed)
+        !matches!(self.state, State::SynSent | State::SynReceived | State::Closed)
     }
 
     /// The longest payload of a segment with the options that every segment has.
     pub(crate) fn mss(&self) -> u32 {
-        u32::from(self.opts.snd_mss) - if self.opts.timestamps { 12 } else { 0 }
+        u32::from(self.snd_mss()) - if self.opts.timestamps { 12 } else { 0 }
     }
 
     pub(crate) fn tsval(&self, now: Instant) -> u32 {

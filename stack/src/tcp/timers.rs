@@ -68,14 +68,19 @@ impl Tcb {
         let is_first = !matches!(self.rec.phase, Phase::Timeout(_));
         self.rtt.backoff = self.rtt.backoff.saturating_add(1);
         self.unanswered = self.unanswered.saturating_add(1);
-        if self.state == State::SynReceived {
-            if self.unanswered > self.config.syn_ack_retries {
+        if matches!(self.state, State::SynSent | State::SynReceived) {
+            let retries = if self.is_active { self.config.syn_retries } else { self.config.syn_ack_retries };
+            if self.unanswered > retries {
                 self.finish(CloseReason::TimedOut);
                 return;
             }
             self.control_now = true;
             self.timed = None;
-            // RFC 5681 section 3.1: after a lost SYN-ACK the initial window is one segment.
+            if self.state == State::SynSent {
+                // Some drop what offers ECN (RFC 3168 section 6.1.1.1).
+                self.opts.ecn = false;
+            }
+            // RFC 5681 section 3.1: after a lost SYN or SYN-ACK the initial window is one segment.
             self.cc.cwnd = self.mss();
             self.arm_retransmit(now);
             return;
@@ -86,6 +91,9 @@ impl Tcb {
         }
         let in_flight = self.unacknowledged();
         if in_flight == 0 {
+            return;
+        }
+        if self.believe_claim(now) {
             return;
         }
         let mss = self.mss();

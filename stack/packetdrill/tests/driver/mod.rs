@@ -140,6 +140,40 @@ impl Drive {
         check(unsafe { (self.table.bind)(self.table.userdata, fd, addr.as_ptr().cast(), len) } as isize)
     }
 
+    /// Connects to the peer.
+    pub(crate) fn connect(&self, fd: i32) -> Result<isize, Errno> {
+        let mut addr = Vec::new();
+        let family = if self.peer.addr.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        addr.extend(u16::try_from(family).expect("small").to_ne_bytes());
+        addr.extend(self.peer.port.to_be_bytes());
+        match self.peer.addr {
+            IpAddr::V4(peer) => addr.extend(peer.octets()),
+            IpAddr::V6(peer) => addr.extend([&[0; 4][..], &peer.octets()].concat()),
+        }
+        addr.resize(if self.peer.addr.is_ipv4() { 16 } else { 28 }, 0);
+        let len = u32::try_from(addr.len()).expect("small");
+        // SAFETY: the table's own userdata, and an address of that length.
+        check(unsafe { (self.table.connect)(self.table.userdata, fd, addr.as_ptr().cast(), len) } as isize)
+    }
+
+    /// A socket that connects from the port, and does not wait.
+    pub(crate) fn connecting(&self) -> i32 {
+        let fd = self.socket(if self.local.addr.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }).expect("a socket");
+        self.bind(fd, self.local.port).expect("bound");
+        self.set_nonblocking(fd);
+        assert_eq!(self.connect(fd), Err(Errno::EINPROGRESS));
+        self.take_syn();
+        fd
+    }
+
+    /// The library's SYN.
+    pub(crate) fn take_syn(&self) {
+        let syn = self.receive().expect("SYN");
+        assert!(syn.flags.has(S) && !syn.flags.has(A), "{syn:?}");
+        let iss = u32::from_be_bytes(syn.payload[..4].try_into().expect("four bytes"));
+        self.iss.store(iss, Ordering::Relaxed);
+    }
+
     pub(crate) fn accept(&self, fd: i32) -> Result<i32, Errno> {
         let mut addr = [0_u8; 28];
         let mut len = 28_u32;

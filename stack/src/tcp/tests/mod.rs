@@ -1,6 +1,7 @@
 //! TCP played against scripts, against smoltcp over a bad network, and against anything at all.
 
 mod close;
+mod connect;
 mod cookie;
 mod ecn;
 mod handshake;

@@ -12,8 +12,8 @@ use super::store::Store;
 use crate::ecn::Ecn;
 use crate::tcp::{
     Algorithm, Flags, Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenRack, FrozenRecovery, FrozenTimers,
-    FrozenTuning, Negotiated, NewReno, Options, Phase, Probe, Prr, Rtt, Run, Segment, SeqNum, Signals, State, Tcb,
-    TcpConfig, ThawError, Timestamps, Undo,
+    FrozenTuning, Negotiated, NewReno, Options, PATH_MTU_MIN, PathMtu, Phase, Probe, Prr, Rtt, Run, Segment, SeqNum,
+    Signals, State, Tcb, TcpConfig, ThawError, Timestamps, Undo,
 };
 use crate::time::{Duration, Instant};
 
@@ -394,6 +394,7 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
         } else {
             Signals { echo: below(rng, 2) == 0, cwr: below(rng, 2) == 0, point: perhaps(rng, within) }
         },
+        path: frozen_path(rng, within, is_odd),
         timers: FrozenTimers {
             retransmit: perhaps(rng, age),
             persist: perhaps(rng, age),
@@ -411,6 +412,18 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
         unacked_segments: rng.next_u32().to_be_bytes()[0],
         ack_now: below(rng, 2) == 0,
         probe_now: below(rng, 2) == 0,
+    }
+}
+
+/// A path MTU, seldom one below the floor.
+fn frozen_path(rng: &mut ChaCha8Rng, within: impl Fn(&mut ChaCha8Rng) -> SeqNum, is_odd: bool) -> PathMtu<Duration> {
+    let mtu = |rng: &mut ChaCha8Rng| PATH_MTU_MIN - u16::from(is_odd) + u16::try_from(below(rng, 948)).unwrap();
+    PathMtu {
+        mtu: perhaps(rng, mtu).unwrap_or(u16::MAX),
+        confirmed: u16::try_from(below(rng, 1_501)).unwrap(),
+        sizing: perhaps(rng, |rng| (within(rng), 1_500)),
+        claim: perhaps(rng, |rng| (within(rng), mtu(rng))),
+        raise_at: perhaps(rng, age),
     }
 }
 

@@ -41,6 +41,17 @@ pub(super) struct Client {
 impl Client {
     /// Connects; the SYN comes out of [`Client::poll`].
     pub(super) fn connect(config: &ClientConfig) -> Self {
+        Self::new(config, |socket, iface| {
+            socket.connect(iface.context(), (IpAddress::v4(10, 0, 0, 2), 80), 40_000).unwrap();
+        })
+    }
+
+    /// Is connected to: a server, at the client's place.
+    pub(super) fn listen(config: &ClientConfig) -> Self {
+        Self::new(config, |socket, _| socket.listen(40_000).unwrap())
+    }
+
+    fn new(config: &ClientConfig, open: impl FnOnce(&mut Socket<'static>, &mut Interface)) -> Self {
         let mut wire = Wire { mtu: config.mtu, rx: VecDeque::new(), tx: Vec::new() };
         let mut of_interface = Config::new(HardwareAddress::Ip);
         of_interface.random_seed = config.seed;
@@ -52,7 +63,7 @@ impl Client {
             socket.set_tsval_generator(Some(|| CLOCK_MS.get()));
         }
         socket.set_ack_delay(config.ack_delay.map(|delay| smoltcp::time::Duration::from_micros(micros(delay))));
-        socket.connect(iface.context(), (IpAddress::v4(10, 0, 0, 2), 80), 40_000).unwrap();
+        open(&mut socket, &mut iface);
         let mut sockets = SocketSet::new(Vec::new());
         let handle = sockets.add(socket);
         Self { iface, sockets, handle, wire }
