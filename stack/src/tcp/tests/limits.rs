@@ -2,16 +2,20 @@
 
 use std::vec::Vec;
 
-use super::host::{Host, Moves};
+use super::host::{Host, Moves, flow};
 use super::pair::text;
 use super::store::Store;
+use crate::addr::MacAddr;
 use crate::drop::DropReason;
 use crate::ecn::Ecn;
+use crate::engine::{Engine, EngineFull};
+use crate::node::PortId;
 use crate::tcp::{
     EXTENTS_MAX, Flags, FrozenBytes, OUT_OF_ORDER_RANGES_MAX, Options, PushError, RUNS_MAX, Run, SACKED_RANGES_MAX,
     Segment, SeqNum, Tcb, TcpConfig, ThawError,
 };
 use crate::time::{Duration, Instant};
+use crate::wire::{Envelope, IpSettings};
 
 const NOW: Instant = Instant::ZERO;
 
@@ -142,6 +146,57 @@ fn out_of_order_ranges() {
     let rest = segment(Flags::ACK, 1_001, 1, &bytes[1_000..2_000]);
     let _ = host.handle_segment(NOW, &rest).unwrap();
     assert_eq!(host.tcb().unread(), &bytes[..2_000]);
+}
+
+#[test]
+fn out_of_order_bytes() {
+    let mut host = established();
+    let edge = host.tcb().rcv.edge;
+    let bytes = text(2, 70_000);
+    let at = |seq: u32, len: usize| {
+        let from = usize::try_from(seq - 1).unwrap();
+        segment(Flags::ACK, seq, 1, &bytes[from..from + len])
+    };
+    let held = |host: &Host| host.tcb().rcv.out_of_order.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+    // Everything behind the first byte, up to the promised edge.
+    let mut seq = 2;
+    while seq < edge.0 {
+        let len = usize::try_from((edge.0 - seq).min(1_000)).unwrap();
+        let _ = host.handle_segment(NOW, &at(seq, len)).unwrap();
+        seq += u32::try_from(len).unwrap();
+    }
+    let most = usize::try_from(edge.0 - 2).unwrap();
+    assert_eq!(held(&host), most);
+    // One past it: cut off, and dropped.
+    assert_eq!(host.handle_segment(NOW, &at(edge.0, 1)), Err(DropReason::OutOfWindow));
+    let _ = host.handle_segment(NOW, &at(edge.0 - 1, 2)).unwrap();
+    assert_eq!(held(&host), most);
+    let _ = host.handle_segment(NOW, &at(1, 1)).unwrap();
+    assert_eq!(host.tcb().unread(), &bytes[..most + 1]);
+}
+
+#[test]
+fn connections_of_a_node() {
+    let mut engine = Engine::new(2, 0, NOW);
+    let envelope = Envelope {
+        src_mac: MacAddr::default(),
+        dst_mac: MacAddr::default(),
+        vlan: 0,
+        src: flow().vip.addr,
+        dst: flow().client.addr,
+        ip: IpSettings::DEFAULT,
+    };
+    let tcb = || {
+        let syn = segment(Flags::SYN, 0, 0, &[]);
+        Tcb::accept(NOW, &TcpConfig::default(), flow(), SeqNum(0), 0, &syn).unwrap()
+    };
+    let first = engine.insert(NOW, tcb(), 1, PortId(0), envelope).unwrap();
+    assert!(engine.insert(NOW, tcb(), 2, PortId(0), envelope).is_ok());
+    let EngineFull(_, app) = engine.insert(NOW, tcb(), 3, PortId(0), envelope).unwrap_err();
+    assert_eq!((app, engine.len()), (3, 2));
+    // One that goes makes room for another.
+    assert!(engine.remove(first).is_some());
+    assert!(engine.insert(NOW, tcb(), 4, PortId(0), envelope).is_ok());
 }
 
 #[test]
