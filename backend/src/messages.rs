@@ -8,6 +8,7 @@ use baton_stack::drop::DropReason;
 use baton_stack::node::Transmit;
 use baton_stack::time::Instant;
 use handoff_proto::donor::DonorEvent;
+use handoff_proto::journal::{MoveEvent, MoveResult};
 use handoff_proto::lease::LeaseNews;
 use handoff_proto::message::{Grant, Lease, Message, Over};
 use handoff_proto::names::NodeId;
@@ -157,6 +158,11 @@ impl<S: Service> BackEnd<S> {
         };
         let event = donor.handle_message(now, from, message, &mut out);
         self.donors_due.set(c, donor.poll_at());
+        if let Message::PartAck(_) = message
+            && let Some(frozen) = frozen.get_mut(&c)
+        {
+            frozen.note_parts(now);
+        }
         match event {
             Ok(event) => {
                 self.handle_donor_event(now, c, event);
@@ -196,13 +202,14 @@ impl<S: Service> BackEnd<S> {
             DonorEvent::Nothing => {}
             DonorEvent::Stay { n, strip } => self.decide(c, n, Some(Verdict::Serve { strip })),
             DonorEvent::Granted(Grant { e2, to, g, n, strip, .. }) => {
+                self.note_grant(now, c);
                 let destination = Destination { e2, to, g, strip };
                 match strip {
                     Some(_) => self.decide(c, n, Some(Verdict::Move(destination))),
                     None => self.change_serving(c, |serving| serving.grant(destination)),
                 }
             }
-            DonorEvent::MoveRejected { .. } => self.change_serving(c, Serving::drop_wish),
+            DonorEvent::MoveRejected { to } => self.drop_wish(c, to),
             // Nobody here produces responses for others.
             DonorEvent::Forward { n, .. } => {
                 self.decide(c, n, Some(Verdict::Reject { status: Status::BAD_GATEWAY, retry_after_s: 0 }));
@@ -216,7 +223,9 @@ impl<S: Service> BackEnd<S> {
             DonorEvent::Thaw { image, e2, reason, .. } => self.take_back(now, c, &image, e2, reason),
             DonorEvent::Lost { .. } => {
                 self.stats.lost += 1;
-                self.forget_frozen(c);
+                if let Some(frozen) = self.forget_frozen(c) {
+                    self.journal.note(MoveEvent { result: MoveResult::Lost, ..frozen.event });
+                }
             }
         }
     }
@@ -227,6 +236,12 @@ impl<S: Service> BackEnd<S> {
             Some(verdict) => serving.decide(n, verdict),
             None => serving.undecide(),
         });
+    }
+
+    fn note_grant(&mut self, now: Instant, c: ConnId) {
+        if let Some(conn) = self.owned.get(&c).and_then(|key| self.engine.get_mut(*key)) {
+            conn.app.granted = now;
+        }
     }
 
     fn change_serving(&mut self, c: ConnId, change: impl FnOnce(&mut Serving)) {

@@ -9,8 +9,9 @@ use baton_stack::wire::Envelope;
 use handoff_proto::donor::{Donor, Standing};
 use handoff_proto::former::Former;
 use handoff_proto::image::{Image, Plan, Planned};
+use handoff_proto::journal::{MoveEvent, MoveResult};
 use handoff_proto::lease::LeaseHolder;
-use handoff_proto::message::{DrainState, RefuseReason};
+use handoff_proto::message::{DrainState, Grant, RefuseReason};
 use handoff_proto::names::{Epoch, Generation, NodeId};
 use handoff_proto::recipient::Arrival;
 
@@ -26,6 +27,17 @@ pub(crate) struct Frozen {
     pub(crate) flow: Flow,
     /// When the connection came here.
     pub(crate) since: Instant,
+    /// What is known of the move so far.
+    pub(crate) event: MoveEvent,
+}
+
+impl Frozen {
+    /// Notes when the last part of the image went out.
+    pub(crate) fn note_parts(&mut self, now: Instant) {
+        if self.event.handed_off.is_none() && self.donor.parts().is_some_and(|(_, all_sent)| all_sent) {
+            self.event.handed_off = Some(now.since(self.event.asked));
+        }
+    }
 }
 
 impl<S: Service> BackEnd<S> {
@@ -56,7 +68,7 @@ impl<S: Service> BackEnd<S> {
 
     fn freeze(&mut self, now: Instant, conn: Conn<Owned>, to: Destination, standing: Standing) {
         let Conn { tcb, app, port, envelope, .. } = conn;
-        let Owned { link, serving, mut donor, since, .. } = app;
+        let Owned { link, serving, mut donor, since, asked, granted, .. } = app;
         let (flow, c) = (tcb.flow(), serving.conn);
         let tcb = match tcb.freeze(now, &mut self.server.store) {
             Ok(frozen) => frozen,
@@ -64,7 +76,7 @@ impl<S: Service> BackEnd<S> {
                 // Its bytes cannot be had any more, here or anywhere: nothing but a reset is honest.
                 tcb.abort();
                 self.stats.freeze_failed += 1;
-                let app = Owned { link, serving, donor, since, is_awake: false, is_waiting: false };
+                let app = Owned { link, serving, donor, since, asked, granted, is_awake: false, is_waiting: false };
                 self.put_back(now, *tcb, app, port, envelope);
                 return;
             }
@@ -89,11 +101,27 @@ impl<S: Service> BackEnd<S> {
         let part_bytes = self.sessions.part_bytes(peer);
         let mut out = entry.directory.outbox(&mut self.sessions, &mut self.ports.drops);
         self.stats.handoffs_started += 1;
+        let image_len = bytes.len();
+        let grant = Grant {
+            c,
+            base: serving.epoch,
+            e2: to.e2,
+            to: to.to,
+            g: to.g,
+            n: serving.cursor().ordinal(),
+            strip: to.strip,
+        };
+        let name = entry.holder.peer(to.to).map_or_else(String::new, |peer| peer.name.clone());
+        let mut event = MoveEvent::begun(&grant, name, asked, granted);
+        event.frozen = Some(now.since(asked));
         let sent = donor.hand_off(now, standing, bytes, part_bytes, &mut out);
+        event.image = donor.parts().map(|(parts, _)| (image_len, parts));
         self.owned.remove(&c);
         let _ = self.flows.insert(flow, Place::Leaving(c));
         self.donors_due.set(c, donor.poll_at());
-        self.frozen.insert(c, Frozen { link, donor, flow, since });
+        let mut frozen = Frozen { link, donor, flow, since, event };
+        frozen.note_parts(now);
+        self.frozen.insert(c, frozen);
         if let Err((_, image)) = sent {
             self.take_back(now, c, &image, to.e2, None);
         }
@@ -103,6 +131,8 @@ impl<S: Service> BackEnd<S> {
     pub(crate) fn moved(&mut self, now: Instant, c: ConnId, e2: Epoch, to: NodeId, g: Generation) {
         let Some(frozen) = self.forget_frozen(c) else { return };
         self.stats.handoffs_done += 1;
+        let installed = Some(now.since(frozen.event.asked));
+        self.journal.note(MoveEvent { installed, ..frozen.event });
         self.links[frozen.link].formers.insert(now, Former { c, flow: frozen.flow, e2, to, g });
     }
 
@@ -110,6 +140,7 @@ impl<S: Service> BackEnd<S> {
     pub(crate) fn take_back(&mut self, now: Instant, c: ConnId, image: &[u8], e2: Epoch, reason: Option<RefuseReason>) {
         let Some(frozen) = self.forget_frozen(c) else { return };
         self.stats.count_refused(reason);
+        self.journal.note(MoveEvent { result: MoveResult::refused(reason), ..frozen.event });
         let Ok(image) = Image::decode(image) else {
             // Our own image, encoded by ourselves.
             self.stats.lost += 1;
@@ -201,7 +232,8 @@ impl<S: Service> BackEnd<S> {
                 serving.decide(n, Verdict::Serve { strip });
             }
         }
-        let app = Owned { link, serving, donor, since, is_awake: false, is_waiting: false };
+        let (asked, granted) = (now, now);
+        let app = Owned { link, serving, donor, since, asked, granted, is_awake: false, is_waiting: false };
         if self.put_back(now, tcb, app, port, envelope) { Ok(()) } else { Err(RefuseReason::Limit) }
     }
 

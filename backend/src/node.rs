@@ -21,9 +21,11 @@ use baton_stack::ports::{Input, Ports};
 use baton_stack::tcp::{CloseReason, Extent, Place as ExtentPlace, Segment, State, Tcb, TooBig};
 use baton_stack::time::{Instant, earliest};
 use baton_stack::wire::{self, IpLayers, Layers, Packet};
+use handoff_proto::admin::PAGE_MAX;
 use handoff_proto::donor::Donor;
 use handoff_proto::due::DueList;
 use handoff_proto::hold::Hold;
+use handoff_proto::journal::Journal;
 use handoff_proto::lease::HolderEvent;
 use handoff_proto::message::{Closed, ClosedTimestamps, Ended, LoadReport, RequestKey};
 use handoff_proto::names::NodeId;
@@ -65,6 +67,8 @@ pub struct BackEnd<S> {
     /// When donors have something to do.
     pub(crate) donors_due: DueList,
     pub(crate) stats: Stats,
+    /// The latest moves away from here.
+    pub(crate) journal: Journal,
     /// Connections with a grant for a node that this node's list does not have yet.
     pub(crate) waiting: Vec<ConnKey>,
     /// When connections that are still here are reset, once a stop has begun.
@@ -82,6 +86,9 @@ pub(crate) struct Owned {
     pub(crate) donor: Donor,
     /// When it came here.
     pub(crate) since: Instant,
+    /// When the front-end was asked last, and when it last granted a move.
+    pub(crate) asked: Instant,
+    pub(crate) granted: Instant,
     pub(crate) is_awake: bool,
     /// Whether it waits for the next node list.
     pub(crate) is_waiting: bool,
@@ -137,6 +144,7 @@ impl<S: Service> BackEnd<S> {
             waiting: Vec::new(),
             donors_due: DueList::new(),
             stats: Stats::default(),
+            journal: Journal::new(),
             stop_at: None,
             was_leased: false,
             sent_out: Vec::new(),
@@ -341,13 +349,14 @@ impl<S: Service> BackEnd<S> {
     /// Asks the front-end who serves the request that the unread bytes begin with.
     fn ask(&mut self, now: Instant, key: ConnKey, ordinal: u32) {
         let Some(conn) = self.engine.get_mut(key) else { return };
-        let Owned { link, serving, donor, .. } = &mut conn.app;
+        let Owned { link, serving, donor, asked, .. } = &mut conn.app;
         if donor.asking() == Some(ordinal) {
             return;
         }
         let Some(head) = serving.peek(&conn.tcb, &self.settings.request) else { return };
         let host = head.host.unwrap_or_default().as_bytes();
         let request = RequestKey::new(head.method.as_str().as_bytes(), host, head.path.as_bytes());
+        *asked = now;
         let link = &self.links[*link];
         donor.ask(now, ordinal, &request, &mut link.directory.outbox(&mut self.sessions, &mut self.ports.drops));
         self.donors_due.set(serving.conn, donor.poll_at());
@@ -578,6 +587,7 @@ impl<S: Service> Node for BackEnd<S> {
         match command {
             Command::Stats => Reply::Stats(Box::new(self.snapshot(now))),
             Command::Connections(page) => Reply::Connections(self.list(now, page)),
+            Command::Moves { after, limit } => Reply::Moves(self.journal.after(after, limit.min(PAGE_MAX))),
             Command::Move { c, to } => Reply::Move(self.wish(now, c, &to)),
         }
     }

@@ -6,6 +6,7 @@ use baton_stack::engine::{Conn, ConnKey};
 use baton_stack::tcp::State;
 use baton_stack::time::Instant;
 use handoff_proto::admin::{ConnectionInfo, Connections, Page, WishRefused, WishTaken};
+use handoff_proto::journal::{MoveEvent, MoveReason, MoveResult};
 use handoff_proto::message::MoveWish;
 use handoff_proto::names::{Generation, NodeId};
 
@@ -89,13 +90,39 @@ impl<S: Service> BackEnd<S> {
         Ok(())
     }
 
+    /// The connection stays: the front-end lets it not go where it was wanted.
+    pub(crate) fn drop_wish(&mut self, c: ConnId, to: NodeId) {
+        let Some(&key) = self.owned.get(&c) else { return };
+        let Some(conn) = self.engine.get_mut(key) else { return };
+        let Owned { link, serving, asked, .. } = &mut conn.app;
+        serving.drop_wish();
+        let name = self.links[*link].holder.peer(to).map_or_else(String::new, |peer| peer.name.clone());
+        self.journal.note(MoveEvent {
+            c,
+            base: serving.epoch,
+            e2: serving.epoch,
+            to: (to, name),
+            reason: MoveReason::Admin,
+            result: MoveResult::NotGranted,
+            asked: *asked,
+            granted: None,
+            frozen: None,
+            handed_off: None,
+            installed: None,
+            routed: None,
+            image: None,
+        });
+        self.wake(key);
+    }
+
     /// Asks the front-end whether the connection may go where it is wanted.
     pub(crate) fn ask_move(&mut self, now: Instant, key: ConnKey, ordinal: u32, to: NodeId) {
         let Some(conn) = self.engine.get_mut(key) else { return };
-        let Owned { link, serving, donor, .. } = &mut conn.app;
+        let Owned { link, serving, donor, asked, .. } = &mut conn.app;
         if donor.asking_move() == Some(to) {
             return;
         }
+        *asked = now;
         let link = &self.links[*link];
         donor.ask_move(now, ordinal, to, &mut link.directory.outbox(&mut self.sessions, &mut self.ports.drops));
         self.donors_due.set(serving.conn, donor.poll_at());

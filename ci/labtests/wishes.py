@@ -127,3 +127,37 @@ def before_its_first_request_a_connection_is_the_front_end_s(lab, full):
         wish(lab, "fe1", entry["id"], "be2", 409)
         client.send(b"\r\n")
         expect(client.response().backend == "be1", "it went to the wrong node")
+
+
+@case()
+def each_move_leaves_one_event(lab, full):
+    with Connection(lab) as client:
+        check_bytes(client.get("/be1/bytes/10000?seed=1"), 1, 10_000, "be1")
+        identifier = wait_for(lab, client, "be1")["id"]
+        check_bytes(client.get("/be2/bytes/10000?seed=2"), 2, 10_000, "be2")
+        wish(lab, "be2", identifier, "be1", 202)
+        wait_for(lab, client, "be1")
+        time.sleep(0.1)
+        seen = {node: [event for event in moves(lab, node) if event["id"] == identifier] for node in ("fe1", "be1", "be2")}
+        told = [(node, event["reason"], event["to"], event["result"]) for node in seen for event in seen[node]]
+        wanted = [("fe1", "request", "be1", "moved"), ("fe1", "request", "be2", "moved"), ("fe1", "admin", "be1", "moved"),
+                  ("be1", "request", "be2", "moved"), ("be2", "admin", "be1", "moved")]
+        expect(told == wanted, f"{told}")
+        for node in ("be1", "be2"):
+            (event,) = seen[node]
+            phases = [event[name] for name in ("granted_us", "frozen_us", "handed_off_us", "installed_us")]
+            expect(None not in phases and phases == sorted(phases), f"{node}: {event}")
+            expect(event["image_bytes"] >= 308 and event["image_parts"] >= 1, f"{event}")
+        expect(all(event["routed_us"] is not None for event in seen["fe1"]), f"{seen['fe1']}")
+
+
+def moves(lab, node):
+    """All moves that a node remembers."""
+    found = []
+    while True:
+        status, body = call(lab, node, f"/v1/moves?after={found[-1]['number'] if found else 0}&limit=50")
+        expect(status == 200, f"{node}: the moves have status {status}: {body}")
+        answer = json.loads(body)
+        if not answer["moves"]:
+            return found
+        found += answer["moves"]

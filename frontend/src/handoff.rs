@@ -8,6 +8,7 @@ use baton_stack::time::Instant;
 use handoff_proto::arbiter::Nodes;
 use handoff_proto::donor::{Donor, DonorEvent, Standing};
 use handoff_proto::image::{Image, Plan, Planned};
+use handoff_proto::journal::MoveResult;
 use handoff_proto::names::{Epoch, NodeId};
 
 use crate::accept::Accepted;
@@ -67,9 +68,16 @@ impl FrontEnd {
         let part_bytes = self.sessions.part_bytes(peer);
         let mut out = self.directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
         self.stats.handoffs_started += 1;
+        let image_len = bytes.len();
         let sent = donor.hand_off(now, standing, bytes, part_bytes, &mut out);
+        self.note_grant(now, route);
         if let Some(route) = self.routes.get_mut(route) {
             route.place = Place::Leaving;
+            if let Some(event) = &mut route.moving {
+                event.frozen = Some(now.since(event.asked));
+                event.handed_off = donor.parts().and_then(|(_, all_sent)| all_sent.then_some(now.since(event.asked)));
+                event.image = donor.parts().map(|(parts, _)| (image_len, parts));
+            }
         }
         self.donors_due.set(c, donor.poll_at());
         self.frozen.insert(c, Frozen { donor, route });
@@ -102,6 +110,9 @@ impl FrontEnd {
             DonorEvent::Thaw { image, e2, reason, .. } => {
                 self.stats.count_refused(reason);
                 let key = self.routes.of_conn(c);
+                if let Some(key) = key {
+                    self.end_move(key, e2, |event| event.result = MoveResult::refused(reason));
+                }
                 if let Some(route) = key.and_then(|key| self.routes.get_mut(key)) {
                     if let Some(grant) = route.state.pending().filter(|grant| reason.is_some() && grant.e2 == e2) {
                         self.directory.pause(now, grant.to);

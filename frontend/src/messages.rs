@@ -6,8 +6,9 @@ use baton_stack::addr::{ConnId, MacAddr};
 use baton_stack::drop::DropReason;
 use baton_stack::tcp::{SeqNum, TimeWait, reset_at};
 use baton_stack::time::Instant;
-use handoff_proto::arbiter::{Choice, Decision, Nodes, answer_unknown};
+use handoff_proto::arbiter::{Choice, Decision, Nodes, ResetCause, answer_unknown};
 use handoff_proto::codec::Reader;
+use handoff_proto::journal::MoveResult;
 use handoff_proto::lease::BoardEvent;
 use handoff_proto::message::{Ask, Closed, Done, DrainState, Ended, Message, Outbox, Over, RequestKey as AskedKey};
 use handoff_proto::names::{Generation, NodeId};
@@ -111,6 +112,9 @@ impl FrontEnd {
             _ => return Err(DropReason::MessageStale),
         };
         self.decided(now, key, decision);
+        if matches!(message, Message::Ask(_) | Message::MoveAsk(_)) {
+            self.note_grant(now, key);
+        }
         Ok(())
     }
 
@@ -157,6 +161,10 @@ impl FrontEnd {
                 }
                 route.place = Place::Away;
                 self.stats.moves += 1;
+                self.end_move(key, epoch, |event| {
+                    let after = now.since(event.asked);
+                    (event.result, event.installed, event.routed) = (MoveResult::Moved, Some(after), Some(after));
+                });
                 if let Some(frozen) = self.frozen.get_mut(&c) {
                     let event = frozen.donor.handle_route(epoch);
                     self.donors_due.set(c, frozen.donor.poll_at());
@@ -165,6 +173,10 @@ impl FrontEnd {
             }
             Decision::Reset(cause) => {
                 self.stats.count_reset(cause);
+                let moving = self.routes.get(key).and_then(|route| route.moving.as_ref()).map(|event| event.e2);
+                if let Some(e2) = moving.filter(|_| cause == ResetCause::RecipientDied) {
+                    self.end_move(key, e2, |event| event.result = MoveResult::Lost);
+                }
                 self.reset_route(key);
             }
             Decision::Closed => {

@@ -21,8 +21,10 @@ use baton_stack::ports::{Input, Ports};
 use baton_stack::tcp::{Flags, Segment, TimeWait, TimeWaitAction, TooBig, may_complete, reset_for};
 use baton_stack::time::{Duration, Instant, earliest};
 use baton_stack::wire::{Envelope, IpLayers};
+use handoff_proto::admin::PAGE_MAX;
 use handoff_proto::arbiter::Arbiter;
 use handoff_proto::due::DueList;
+use handoff_proto::journal::Journal;
 use handoff_proto::lease::{LeaseBoard, NodeConfig};
 use handoff_proto::message::{Message, Outbox};
 use handoff_proto::names::NodeId;
@@ -77,6 +79,8 @@ pub struct FrontEnd {
     pub(crate) isn_keys: (u64, u64),
     pub(crate) cookies: Cookies,
     pub(crate) stats: Stats,
+    /// The latest moves: of first handoffs all that a donor knows, of later ones grant and route.
+    pub(crate) journal: Journal,
     pub(crate) stop_at: Option<Instant>,
     /// Resets of dead connections, to be sent with the next poll.
     replies: VecDeque<Bare>,
@@ -222,6 +226,7 @@ impl FrontEnd {
             isn_keys,
             cookies: Cookies::new(isn_keys),
             stats: Stats::default(),
+            journal: Journal::new(),
             stop_at: None,
             replies: VecDeque::new(),
             strangers_at: None,
@@ -506,6 +511,7 @@ impl Node for FrontEnd {
         match command {
             Command::Stats => Reply::Stats(Box::new(self.snapshot())),
             Command::Connections(page) => Reply::Connections(self.list(now, page)),
+            Command::Moves { after, limit } => Reply::Moves(self.journal.after(after, limit.min(PAGE_MAX))),
             Command::Move { c, to } => Reply::Move(self.wish(c, &to)),
         }
     }

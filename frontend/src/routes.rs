@@ -10,6 +10,7 @@ use baton_stack::node::PortId;
 use baton_stack::tcp::{Flags, SeqNum, TimeWait};
 use baton_stack::time::Instant;
 use handoff_proto::arbiter::RouteState;
+use handoff_proto::journal::MoveEvent;
 use handoff_proto::names::Epoch;
 use slab::Slab;
 
@@ -27,6 +28,8 @@ pub(crate) struct Route {
     /// The epoch of the handoff that took it away from the front-end, once that is known.
     pub(crate) first: Option<Epoch>,
     pub(crate) place: Place,
+    /// The move that was granted last, until its fate is known.
+    pub(crate) moving: Option<Box<MoveEvent>>,
     /// When it was accepted.
     pub(crate) since: Instant,
     /// Where the client's packets come from, and answers go to.

@@ -6,6 +6,7 @@ use baton_stack::engine::Windows;
 use baton_stack::tcp::CloseReason;
 use handoff_proto::admin::{Connections, Page, WishRefused, WishTaken};
 use handoff_proto::arbiter::{Choice, ResetCause};
+use handoff_proto::journal::Moves;
 use handoff_proto::message::{Ended, RefuseReason};
 use handoff_proto::names::NodeId;
 
@@ -18,6 +19,13 @@ pub enum Command {
     Stats,
     /// Some of its connections.
     Connections(Page),
+    /// The latest moves.
+    Moves {
+        /// Only those with higher numbers.
+        after: u64,
+        /// How many at the most.
+        limit: usize,
+    },
     /// To have a connection's owner move it now.
     Move {
         /// The connection.
@@ -34,6 +42,8 @@ pub enum Reply {
     Stats(Box<Snapshot>),
     /// Some of its connections.
     Connections(Connections),
+    /// The latest moves.
+    Moves(Moves),
     /// Whether the wish was passed on.
     Move(Result<WishTaken, WishRefused>),
 }

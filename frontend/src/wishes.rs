@@ -4,11 +4,12 @@ use baton_stack::addr::ConnId;
 use baton_stack::time::Instant;
 use handoff_proto::admin::{ConnectionInfo, Connections, Page, WishRefused, WishTaken};
 use handoff_proto::arbiter::Nodes;
+use handoff_proto::journal::MoveEvent;
 use handoff_proto::message::{MoveWish, Outbox};
-use handoff_proto::names::{Generation, NodeId};
+use handoff_proto::names::{Epoch, Generation, NodeId};
 
 use crate::node::FrontEnd;
-use crate::routes::{Place, Route};
+use crate::routes::{Place, Route, RouteKey};
 
 impl FrontEnd {
     /// Some of the connections that have a route.
@@ -33,6 +34,28 @@ impl FrontEnd {
             moving_to: route.state.pending().map(|grant| self.name_of(grant.to)),
             served: None,
             age: now.since(route.since),
+        }
+    }
+
+    /// Notes when a move was granted, if a new grant was given in this turn.
+    pub(crate) fn note_grant(&mut self, now: Instant, key: RouteKey) {
+        let Some(route) = self.routes.get(key) else { return };
+        let Some(grant) = route.state.pending().copied() else { return };
+        if route.moving.as_ref().is_some_and(|event| event.e2 == grant.e2) {
+            return;
+        }
+        let event = MoveEvent::begun(&grant, self.name_of(grant.to), now, now);
+        if let Some(route) = self.routes.get_mut(key) {
+            route.moving = Some(Box::new(event));
+        }
+    }
+
+    /// Puts the move of a route into the journal, with what became of it.
+    pub(crate) fn end_move(&mut self, key: RouteKey, e2: Epoch, change: impl FnOnce(&mut MoveEvent)) {
+        let Some(route) = self.routes.get_mut(key) else { return };
+        if let Some(mut event) = route.moving.take_if(|event| event.e2 == e2) {
+            change(&mut event);
+            self.journal.note(*event);
         }
     }
 

@@ -280,6 +280,15 @@ impl Donor {
         }
     }
 
+    /// In how many parts the image of the attempt under way goes, and whether all were sent at least once.
+    #[must_use]
+    pub const fn parts(&self) -> Option<(u16, bool)> {
+        match &self.state {
+            State::Frozen(frozen) => Some((frozen.parts.count(), frozen.parts.all_sent())),
+            State::Idle | State::Asking(_) | State::Granted(_) | State::Gone => None,
+        }
+    }
+
     /// Asks the front-end who serves request `n`. A grant for an earlier request is let go. Does nothing while frozen.
     pub fn ask(&mut self, now: Instant, n: u32, key: &RequestKey<'_>, out: &mut impl Outbox) {
         debug_assert!(key.len() <= KEY_BYTES_MAX);

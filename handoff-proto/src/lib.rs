@@ -9,7 +9,7 @@
 //! - [`closed`], [`former`], [`hold`]: what a node remembers of connections that ended, left, or have not come yet;
 //!   [`due`]: when each has something to do.
 //! - [`image`]: a frozen connection as bytes.
-//! - [`admin`]: what people may ask of a node about its connections.
+//! - [`admin`]: what people may ask of a node about its connections; [`journal`]: what it remembers of moves.
 //!
 //! What it does not do: no clock, no sockets, no threads, no logging. Time and randomness are handed in; what is to be
 //! sent comes out through an [`Outbox`](message::Outbox) or `poll_transmit`.
@@ -27,6 +27,7 @@ pub mod former;
 pub mod header;
 pub mod hold;
 pub mod image;
+pub mod journal;
 pub mod lease;
 pub mod message;
 pub mod names;

@@ -58,6 +58,16 @@ impl PartsOut {
         self.part_bytes
     }
 
+    /// How many parts there are.
+    pub(crate) const fn count(&self) -> u16 {
+        self.count
+    }
+
+    /// Whether each was sent at least once.
+    pub(crate) const fn all_sent(&self) -> bool {
+        self.next == self.count
+    }
+
     /// The bytes of `part`.
     pub(crate) fn slice<'a>(&self, image: &'a [u8], part: u16) -> &'a [u8] {
         let start = usize::from(part) * usize::from(self.part_bytes);

@@ -107,7 +107,7 @@ const fn is_reset_of_ours(reason: CloseReason) -> bool {
 }
 
 /// A reason's name in metrics; the same at front-ends.
-const fn refusal(reason: RefuseReason) -> &'static str {
+pub(super) const fn refusal(reason: RefuseReason) -> &'static str {
     match reason {
         RefuseReason::Overload => "overload",
         RefuseReason::Limit => "limit",

@@ -14,7 +14,7 @@ use baton_config::{Common, Key};
 use baton_host::admin::Router;
 use baton_host::admin::connections::router;
 use baton_host::files::{load_secret, relative_to};
-use baton_host::{AdminSource, Control, Metrics, Program, Start, Unavailable};
+use baton_host::{AdminSource, ConnectionSource, Control, Metrics, Program, Start, Unavailable};
 use handoff_proto::names::Boot;
 use handoff_proto::seal::ClusterSecret;
 use std::path::Path;
@@ -67,6 +67,10 @@ impl Program for BackendProgram {
 
     fn routes(control: Control<BackEnd<Composed>>) -> Router {
         router(Arc::new(BackendSource { control }))
+    }
+
+    fn moves(control: Control<BackEnd<Composed>>) -> Option<Arc<dyn ConnectionSource>> {
+        Some(Arc::new(BackendSource { control }))
     }
 }
 

@@ -126,7 +126,7 @@ fn add_nodes(nodes: &[NodeSnapshot], metrics: &mut Metrics) {
 }
 
 /// A reason's name in metrics; the same at back-ends.
-const fn refusal(reason: RefuseReason) -> &'static str {
+pub(super) const fn refusal(reason: RefuseReason) -> &'static str {
     match reason {
         RefuseReason::Overload => "overload",
         RefuseReason::Limit => "limit",

@@ -13,7 +13,7 @@ use baton_config::{Common, Key};
 use baton_host::admin::Router;
 use baton_host::admin::connections::router;
 use baton_host::files::{load_secret, relative_to};
-use baton_host::{AdminSource, Control, Metrics, Program, Start, Unavailable};
+use baton_host::{AdminSource, ConnectionSource, Control, Metrics, Program, Start, Unavailable};
 use handoff_proto::names::Boot;
 use handoff_proto::seal::ClusterSecret;
 use std::path::Path;
@@ -64,6 +64,10 @@ impl Program for FrontendProgram {
 
     fn routes(control: Control<FrontEnd>) -> Router {
         router(Arc::new(FrontendSource { control }))
+    }
+
+    fn moves(control: Control<FrontEnd>) -> Option<Arc<dyn ConnectionSource>> {
+        Some(Arc::new(FrontendSource { control }))
     }
 }
 

@@ -14,13 +14,14 @@ mod dpdk;
 pub mod files;
 pub mod log;
 mod metrics;
+mod move_log;
 mod program;
 mod shell;
 pub mod signals;
 mod source;
 mod start;
 
-pub use admin::connections::{ConnectionSource, Refused};
+pub use admin::connections::{ConnectionSource, NumberedMoves, Refused};
 pub use admin::{AdminSource, Unavailable};
 pub use dpdk::{DpdkShell, main};
 pub use metrics::{CONTENT_TYPE, Metrics};

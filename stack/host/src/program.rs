@@ -6,6 +6,7 @@
 //! ```
 
 use crate::admin::AdminSource;
+use crate::admin::connections::ConnectionSource;
 use crate::cli::{self, Command, Invocation};
 use crate::files::{self, FileError, Secret};
 use crate::shell::{Control, Shell};
@@ -18,6 +19,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Done.
 pub const EXIT_OK: u8 = 0;
@@ -67,6 +69,11 @@ pub trait Program {
 
     /// What the admin listener asks; it may keep `control` to put commands to the node.
     fn source(control: Control<Self::Node>) -> Self::Source;
+
+    /// Whose moves are written to the log, if there are any.
+    fn moves(_control: Control<Self::Node>) -> Option<Arc<dyn ConnectionSource>> {
+        None
+    }
 
     /// More routes on the admin listener, such as `POST /v1/...`.
     fn routes(_control: Control<Self::Node>) -> Router {

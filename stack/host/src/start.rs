@@ -4,6 +4,7 @@ use crate::admin::{self, AdminServer};
 use crate::boot;
 use crate::files;
 use crate::log;
+use crate::move_log::MoveLog;
 use crate::program::{Failure, Program, Start, load};
 use crate::shell::{Control, Shell};
 use crate::signals::SignalWatch;
@@ -63,13 +64,16 @@ where
     let control = Control::new(Arc::clone(&remote));
     let identity = Identity::new::<P>(common, &macs, boot);
     let source = WholeSource::<P> { remote, node: P::source(control.clone()), identity, stopping };
-    let router = admin::router(Arc::new(source)).merge(P::routes(control));
+    let router = admin::router(Arc::new(source)).merge(P::routes(control.clone()));
     let listen = common.admin.listen;
     let cannot_listen = || format!("cannot listen on admin.listen, {listen}");
     let admin = AdminServer::start(listen, router).with_context(cannot_listen).map_err(Failure::Failed)?;
 
+    let move_log = P::moves(control).and_then(MoveLog::start);
+
     info!(admin = %admin.address(), boot, "running");
     let ended = shell.run(node).context("the poll loop failed").map_err(Failure::Failed);
+    drop(move_log);
     drop(admin);
     drop(signals);
     ended?;

@@ -3,6 +3,7 @@
 //! ```text
 //! GET  /v1/connections?from=PLACE&limit=N        some of them, and where the next page begins
 //! POST /v1/connections/ID/move?to=NAME           202: passed on; 400, 404, 409, 422, 503: why not
+//! GET  /v1/moves?after=NUMBER&limit=N            the latest moves
 //! ```
 
 use super::{Unavailable, ask};
@@ -13,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Connections in one answer, if nothing else is asked for.
@@ -27,11 +28,26 @@ pub trait ConnectionSource: Send + Sync + 'static {
     /// The node did not answer.
     fn connections(&self, from: usize, limit: usize) -> Result<Value, Unavailable>;
 
+    /// At most `limit` of the latest moves, those with numbers above `after`.
+    ///
+    /// # Errors
+    /// The node did not answer.
+    fn moves(&self, after: u64, limit: usize) -> Result<NumberedMoves, Unavailable>;
+
     /// Moves connection `id` to the node called `to`.
     ///
     /// # Errors
     /// The node did not answer; inside, why it will not.
     fn move_connection(&self, id: u64, to: String) -> Result<Result<Value, Refused>, Unavailable>;
+}
+
+/// Some of a node's latest moves.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NumberedMoves {
+    /// With their numbers, oldest first.
+    pub list: Vec<(u64, Value)>,
+    /// The number of the newest that there is.
+    pub last: u64,
 }
 
 /// Why a wish is not followed.
@@ -55,6 +71,7 @@ pub fn router<S: ConnectionSource>(source: Arc<S>) -> Router {
     Router::new()
         .route("/v1/connections", get(list::<S>))
         .route("/v1/connections/{id}/move", post(move_connection::<S>))
+        .route("/v1/moves", get(moves::<S>))
         .with_state(source)
 }
 
@@ -80,6 +97,25 @@ async fn list<S: ConnectionSource>(
         return Err(bad_request("limit: at least 1"));
     }
     ask(move || source.connections(from, limit)).await.map(Json).map_err(IntoResponse::into_response)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Since {
+    #[serde(default)]
+    after: u64,
+    #[serde(default = "page_default")]
+    limit: usize,
+}
+
+async fn moves<S: ConnectionSource>(
+    State(source): State<Arc<S>>,
+    since: Result<Query<Since>, QueryRejection>,
+) -> Result<Json<Value>, Response> {
+    let Query(Since { after, limit }) = since.map_err(|error| bad_request(&error.body_text()))?;
+    let found = ask(move || source.moves(after, limit)).await.map_err(IntoResponse::into_response)?;
+    let list: Vec<_> = found.list.into_iter().map(|(_, event)| event).collect();
+    Ok(Json(json!({"moves": list, "last": found.last})))
 }
 
 #[derive(Deserialize)]
@@ -118,13 +154,16 @@ mod tests {
     use super::super::AdminServer;
     use super::super::tests::fetch;
     use super::*;
-    use serde_json::json;
 
     struct Fake;
 
     impl ConnectionSource for Fake {
         fn connections(&self, from: usize, limit: usize) -> Result<Value, Unavailable> {
             if from == 13 { Err(Unavailable("no answer".to_owned())) } else { Ok(json!([from, limit])) }
+        }
+
+        fn moves(&self, after: u64, limit: usize) -> Result<NumberedMoves, Unavailable> {
+            Ok(NumberedMoves { list: vec![(after + 1, json!({"limit": limit}))], last: 77 })
         }
 
         fn move_connection(&self, id: u64, to: String) -> Result<Result<Value, Refused>, Unavailable> {
@@ -145,6 +184,9 @@ mod tests {
             ("GET /v1/connections?limit=0", 400, "at least 1"),
             ("GET /v1/connections?limit=x", 400, "limit: invalid digit"),
             ("GET /v1/connections?form=1", 400, "unknown field `form`"),
+            ("GET /v1/moves", 200, "{\"last\":77,\"moves\":[{\"limit\":100}]}"),
+            ("GET /v1/moves?after=5&limit=2", 200, "[{\"limit\":2}]"),
+            ("GET /v1/moves?after=-1", 400, "after: invalid digit"),
             ("POST /v1/connections/0100000000000010/move?to=be2", 202, "{\"id\":72057594037927952,\"to\":\"be2\"}"),
             ("POST /v1/connections/0100000000000010/move?to=nobody", 422, "no such back-end"),
             ("POST /v1/connections/0100000000000010/move", 400, "missing field `to`"),
