@@ -39,8 +39,12 @@ def entry_of(lab, node, client):
 
 
 def wish(lab, node, identifier, to, status):
-    """Wishes the connection at `to`, and expects this status."""
-    got, body = call(lab, node, f"/v1/connections/{identifier}/move?to={to}", "POST")
+    """Wishes the connection at `to`, and expects this status. A back-end hears with its next heartbeat only who else is up."""
+    end = time.monotonic() + SECONDS_MAX
+    while True:
+        got, body = call(lab, node, f"/v1/connections/{identifier}/move?to={to}", "POST")
+        if got != 503 or status == 503 or time.monotonic() > end:
+            break
     expect(got == status, f"{node}, {identifier} to {to}: {got}, not {status}: {body}")
     return body
 
