@@ -116,7 +116,7 @@ impl<S: Service> BackEnd<S> {
             datagram_bytes: settings.interfaces.iter().map(|i| i.mtu).min().unwrap_or(1_280) - UDP_OVERHEAD_V6,
         };
         let now = Instant::ZERO;
-        let mut sessions = Sessions::new(identity, settings.secret.clone(), settings.seed);
+        let mut sessions = Sessions::new(identity, settings.secrets.clone(), settings.seed);
         let links = settings
             .front_ends
             .iter()
@@ -587,6 +587,10 @@ impl<S: Service> Node for BackEnd<S> {
         match command {
             Command::Stats => Reply::Stats(Box::new(self.snapshot(now))),
             Command::Connections(page) => Reply::Connections(self.list(now, page)),
+            Command::Secrets(secrets) => {
+                self.sessions.set_secrets(secrets);
+                Reply::Secrets
+            }
             Command::Moves { after, limit } => Reply::Moves(self.journal.after(after, limit.min(PAGE_MAX))),
             Command::Move { c, to } => Reply::Move(self.wish(now, c, &to)),
         }

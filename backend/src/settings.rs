@@ -13,7 +13,7 @@ use baton_stack::wire::IpSettings;
 use handoff_proto::hold::HoldLimits;
 use handoff_proto::lease::LeaseSettings;
 use handoff_proto::names::Boot;
-use handoff_proto::seal::ClusterSecret;
+use handoff_proto::seal::Secrets;
 
 use crate::config::{BackendConfig, Frontend};
 use crate::serving::RequestLimits;
@@ -28,7 +28,7 @@ pub struct Settings {
     /// Where its randomness begins; secret and new with each start.
     pub seed: [u8; 32],
     /// What all nodes of the cluster share.
-    pub secret: ClusterSecret,
+    pub secrets: Secrets,
     /// Its ports, in the order of their ids.
     pub interfaces: Vec<Interface>,
     /// The UDP port on which nodes talk.
@@ -67,7 +67,7 @@ pub struct Life<'a> {
     /// Where its randomness begins; secret and new with each start.
     pub seed: [u8; 32],
     /// What all nodes of the cluster share.
-    pub secret: ClusterSecret,
+    pub secrets: Secrets,
     /// The Ethernet address of each port, in the order of `[[port]]`.
     pub macs: &'a [MacAddr],
     /// The time in seconds since 1970 at the origin of the node's clock.
@@ -78,14 +78,14 @@ impl Settings {
     /// The settings of a node with this configuration: the program and the simulator both build theirs here.
     #[must_use]
     pub fn new(config: &BackendConfig, life: Life<'_>) -> Self {
-        let Life { boot, seed, secret, macs, unix_at_origin_s } = life;
+        let Life { boot, seed, secrets, macs, unix_at_origin_s } = life;
         let common = &config.common;
         let named = |frontend: &Frontend| (frontend.name.to_string(), frontend.address);
         Self {
             name: common.node.name.to_string(),
             boot,
             seed,
-            secret,
+            secrets,
             interfaces: interfaces(common, macs),
             udp_port: common.cluster.udp_port,
             front_ends: config.frontends.iter().map(named).collect(),
@@ -186,13 +186,17 @@ mod tests {
     use crate::serve::Composed;
     use baton_stack::node::Node;
     use baton_stack::time::Instant;
+    use handoff_proto::seal::ClusterSecret;
 
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 
     fn settings(text: &str) -> Settings {
         let config = crate::config::parse("backend.toml", text).unwrap();
         let secret = ClusterSecret::parse(&[b'k'; 32]).unwrap();
-        Settings::new(&config, Life { boot: Boot(5), seed: [7; 32], secret, macs: &[MAC], unix_at_origin_s: 1_000 })
+        Settings::new(
+            &config,
+            Life { boot: Boot(5), seed: [7; 32], secrets: secret.into(), macs: &[MAC], unix_at_origin_s: 1_000 },
+        )
     }
 
     #[test]

@@ -8,6 +8,7 @@ use baton_stack::time::Instant;
 use handoff_proto::admin::{Connections, Page, WishRefused, WishTaken};
 use handoff_proto::journal::Moves;
 use handoff_proto::message::RefuseReason;
+use handoff_proto::seal::Secrets;
 
 use crate::link::Link;
 use crate::node::BackEnd;
@@ -19,6 +20,8 @@ pub enum Command {
     Stats,
     /// Some of its connections.
     Connections(Page),
+    /// To take other secrets over.
+    Secrets(Secrets),
     /// The latest moves.
     Moves {
         /// Only those with higher numbers.
@@ -42,6 +45,8 @@ pub enum Reply {
     Stats(Box<Snapshot>),
     /// Some of its connections.
     Connections(Connections),
+    /// The secrets were taken over.
+    Secrets,
     /// The latest moves.
     Moves(Moves),
     /// Whether the wish was taken.

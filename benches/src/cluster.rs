@@ -337,8 +337,12 @@ fn front_end(hosts: &[u8], connections: usize) -> Result<FrontEnd> {
     }
     text += "[[route]]\nbackends = [\"be1\"]\n";
     let config = baton_frontend::config::parse("fe1.toml", &text)?;
-    let life =
-        baton_frontend::settings::Life { boot: Boot(1), seed: [1; 32], secret: secret()?, macs: &[FRONT_END_MAC] };
+    let life = baton_frontend::settings::Life {
+        boot: Boot(1),
+        seed: [1; 32],
+        secrets: secret()?.into(),
+        macs: &[FRONT_END_MAC],
+    };
     Ok(FrontEnd::new(baton_frontend::Settings::new(&config, life)))
 }
 
@@ -349,7 +353,7 @@ fn back_end(k: u8, host: u8, connections: usize) -> Result<BackEnd<Steady>> {
     let life = baton_backend::settings::Life {
         boot: Boot(1),
         seed: [k + 1; 32],
-        secret: secret()?,
+        secrets: secret()?.into(),
         macs: &[MacAddr([2, 0, 0, 0, 0, host])],
         unix_at_origin_s: 1_800_000_000,
     };

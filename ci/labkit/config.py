@@ -51,7 +51,7 @@ def _common(lab, pmd, node, network):
         "eal": ["--no-huge", "-m", str(MEMORY_MB), "--no-pci", "--no-telemetry", f"--file-prefix={lab}-{node}",
                 f"--vdev={vdev}"],
         "node": {"name": node, "idle": "adaptive"},
-        "cluster": {"secret_file": "../cluster.key"},
+        "cluster": {"secret_file": "../cluster.key", "other_secret_files": ["../other.key"]},
         "port": [{"device": name, "address": f"{network.address_of(node)}/{network.prefix}", "gateway": network.client}],
         "admin": {"listen": "127.0.0.1:9901"},
     }

@@ -111,9 +111,10 @@ class Lab:
 
     def _make_folder(self, backends, pmd, docroot, programs, ipv6):
         self.folder.mkdir(parents=True)
-        secret = self.folder / "cluster.key"
-        secret.touch(mode=0o600)
-        secret.write_text(os.urandom(32).hex() + "\n")
+        secret = os.urandom(32).hex() + "\n"
+        # The other one is for changing the secret; until then it is the same.
+        for name in ("cluster.key", "other.key"):
+            self.write_secret(name, secret)
         root = Path(docroot).resolve() if docroot else _make_docroot(self.folder / "docroot")
         settings = {"backends": backends, "pmd": pmd, "docroot": str(root), "programs": str(programs), "ipv6": ipv6}
         (self.folder / "lab.json").write_text(json.dumps(settings, indent=2) + "\n")
@@ -141,6 +142,12 @@ class Lab:
             self._wait_node(node)
         for node in self.nodes()[1:]:
             self._wait_served(node)
+
+    def write_secret(self, name, text):
+        """Writes one of the lab's secret files, `cluster.key` or `other.key`. Nodes read it when they start or are told to."""
+        path = self.folder / name
+        path.touch(mode=0o600)
+        path.write_text(text)
 
     # Nodes.
 

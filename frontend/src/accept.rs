@@ -99,8 +99,7 @@ impl FrontEnd {
         let c = self.next_conn_id();
         let state = RouteState::new(self.board.own_generation());
         let (place, moving, since) = (Place::Leaving, None, now);
-        let route =
-            Route { c, flow, state, first: None, place, moving, since, port, client_mac, last_ack, seq_end };
+        let route = Route { c, flow, state, first: None, place, moving, since, port, client_mac, last_ack, seq_end };
         let route = self.routes.insert(route).ok_or(DropReason::ConnectionLimit)?;
         let accepted = Accepted::new(c, route, Cursor::new(), Donor::new(c, Epoch::FIRST), Served::NOTHING);
         match self.engine.insert(now, tcb, accepted, port, envelope) {

@@ -194,7 +194,7 @@ impl FrontEnd {
             role: Role::FrontEnd,
             datagram_bytes: settings.interfaces.iter().map(|i| i.mtu).min().unwrap_or(1_280) - UDP_OVERHEAD_V6,
         };
-        let mut sessions = Sessions::new(identity, settings.secret.clone(), settings.seed);
+        let mut sessions = Sessions::new(identity, settings.secrets.clone(), settings.seed);
         let peer = |(name, addr): &(String, IpAddr)| Some((sessions.add_peer(now, name, 0, *addr)?, *addr));
         let nodes = settings.backends.iter().filter_map(peer).collect();
         let config = |(name, addr): &(String, IpAddr)| NodeConfig { name: name.clone(), addr: *addr, core: 0 };
@@ -511,6 +511,10 @@ impl Node for FrontEnd {
         match command {
             Command::Stats => Reply::Stats(Box::new(self.snapshot())),
             Command::Connections(page) => Reply::Connections(self.list(now, page)),
+            Command::Secrets(secrets) => {
+                self.sessions.set_secrets(secrets);
+                Reply::Secrets
+            }
             Command::Moves { after, limit } => Reply::Moves(self.journal.after(after, limit.min(PAGE_MAX))),
             Command::Move { c, to } => Reply::Move(self.wish(c, &to)),
         }

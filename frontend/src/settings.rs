@@ -12,7 +12,7 @@ use baton_stack::time::Duration;
 use baton_stack::wire::IpSettings;
 use handoff_proto::lease::LeaseSettings;
 use handoff_proto::names::Boot;
-use handoff_proto::seal::ClusterSecret;
+use handoff_proto::seal::Secrets;
 
 use crate::config::{Backend, FrontendConfig, Listener};
 use crate::dispatch::{BackendIndex, Route};
@@ -29,7 +29,7 @@ pub struct Settings {
     /// Where its randomness begins; secret and new with each start.
     pub seed: [u8; 32],
     /// What all nodes of the cluster share.
-    pub secret: ClusterSecret,
+    pub secrets: Secrets,
     /// Its ports, in the order of their ids.
     pub interfaces: Vec<Interface>,
     /// The UDP port on which nodes talk.
@@ -66,7 +66,7 @@ pub struct Life<'a> {
     /// Where its randomness begins; secret and new with each start.
     pub seed: [u8; 32],
     /// What all nodes of the cluster share.
-    pub secret: ClusterSecret,
+    pub secrets: Secrets,
     /// The Ethernet address of each port, in the order of `[[port]]`.
     pub macs: &'a [MacAddr],
 }
@@ -75,7 +75,7 @@ impl Settings {
     /// The settings of a node with this configuration: the program and the simulator both build theirs here.
     #[must_use]
     pub fn new(config: &FrontendConfig, life: Life<'_>) -> Self {
-        let Life { boot, seed, secret, macs } = life;
+        let Life { boot, seed, secrets, macs } = life;
         let common = &config.common;
         let endpoint = |listener: &Listener| Endpoint { addr: listener.address, port: listener.port };
         let named = |backend: &Backend| (backend.name.to_string(), backend.address);
@@ -84,7 +84,7 @@ impl Settings {
             id: common.node.id,
             boot,
             seed,
-            secret,
+            secrets,
             interfaces: interfaces(common, macs),
             udp_port: common.cluster.udp_port,
             listeners: config.listeners.iter().map(endpoint).collect(),
@@ -187,13 +187,14 @@ mod tests {
     use crate::dispatch::{Decision, Dispatcher, RequestKey};
     use baton_stack::node::Node;
     use baton_stack::time::Instant;
+    use handoff_proto::seal::ClusterSecret;
 
     const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
     fn settings(text: &str) -> Settings {
         let config = crate::config::parse("frontend.toml", text).unwrap();
         let secret = ClusterSecret::parse(&[b'k'; 32]).unwrap();
-        Settings::new(&config, Life { boot: Boot(5), seed: [7; 32], secret, macs: &[MAC] })
+        Settings::new(&config, Life { boot: Boot(5), seed: [7; 32], secrets: secret.into(), macs: &[MAC] })
     }
 
     #[test]

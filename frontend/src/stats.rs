@@ -9,6 +9,7 @@ use handoff_proto::arbiter::{Choice, ResetCause};
 use handoff_proto::journal::Moves;
 use handoff_proto::message::{Ended, RefuseReason};
 use handoff_proto::names::NodeId;
+use handoff_proto::seal::Secrets;
 
 use crate::node::FrontEnd;
 
@@ -19,6 +20,8 @@ pub enum Command {
     Stats,
     /// Some of its connections.
     Connections(Page),
+    /// To take other secrets over.
+    Secrets(Secrets),
     /// The latest moves.
     Moves {
         /// Only those with higher numbers.
@@ -42,6 +45,8 @@ pub enum Reply {
     Stats(Box<Snapshot>),
     /// Some of its connections.
     Connections(Connections),
+    /// The secrets were taken over.
+    Secrets,
     /// The latest moves.
     Moves(Moves),
     /// Whether the wish was passed on.

@@ -85,7 +85,8 @@ impl World {
         }
         let config = baton_frontend::config::parse("f.toml", &text).unwrap();
         let secret = ClusterSecret::parse(&[b'k'; 32]).unwrap();
-        let mut settings = Settings::new(&config, Life { boot: Boot(5), seed: [7; 32], secret, macs: &[MAC] });
+        let mut settings =
+            Settings::new(&config, Life { boot: Boot(5), seed: [7; 32], secrets: secret.into(), macs: &[MAC] });
         settings.syn_cookies = when;
         let out = Out { frames: vec![[0; 1_518]; 256], lengths: Vec::with_capacity(256) };
         let mut world = Self { node: FrontEnd::new(settings), out, now: Instant::ZERO, is_ipv6, end: SeqNum(0) };

@@ -5,7 +5,7 @@
 //!   +---------------+-------+-------+---------------+---------------+
 //!   |     magic     |version| kind  |  sender boot  | receiver boot |
 //!   +-------+-------+-------+-------+---------------+---------------+
-//!   |s. core|r. core|   reserved    |    sent ms    |
+//!   |s. core|r. core|  session tag  |    sent ms    |
 //!   +-------+-------+---------------+---------------+---------------+
 //!   |            counter            |  body ...
 //!   +-------------------------------+
@@ -38,6 +38,16 @@ wire_enum! {
     }
 }
 
+/// Tells the sessions of one pair of nodes apart: while one takes another's place, datagrams of both are under way. Made
+/// of both challenges; two sessions share it once in 65,536, and then some datagrams are lost.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SessionTag(pub u16);
+
+impl SessionTag {
+    /// In datagrams of no session.
+    pub const NONE: Self = Self(0);
+}
+
 /// What stands in front of a datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
@@ -53,6 +63,8 @@ pub struct Header {
     pub sender_core: u8,
     /// The core of the receiver that it is meant for.
     pub receiver_core: u8,
+    /// Which of the two nodes' sessions sealed it ([`SessionTag`]); zero in HELLO.
+    pub session: SessionTag,
     /// The sender's clock in milliseconds.
     pub sent_ms: u32,
     /// Under its key used once; zero in HELLO.
@@ -71,10 +83,9 @@ impl Wire<'_> for Header {
         let (version, kind) = (reader.take()?, reader.take()?);
         let (sender_boot, receiver_boot) = (reader.take()?, reader.take()?);
         let (sender_core, receiver_core) = (reader.take()?, reader.take()?);
-        // Reserved: written as zero, and whatever it is, not looked at.
-        let _: u16 = reader.take()?;
+        let session = SessionTag(reader.take()?);
         let (sent_ms, counter) = (reader.take()?, reader.take()?);
-        Some(Self { version, kind, sender_boot, receiver_boot, sender_core, receiver_core, sent_ms, counter })
+        Some(Self { version, kind, sender_boot, receiver_boot, sender_core, receiver_core, session, sent_ms, counter })
     }
 }
 
@@ -82,7 +93,8 @@ impl Header {
     /// The header's bytes.
     #[must_use]
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
-        let Self { version, kind, sender_boot, receiver_boot, sender_core, receiver_core, sent_ms, counter } = *self;
+        let Self { version, kind, sender_boot, receiver_boot, sender_core, receiver_core, session, sent_ms, counter } =
+            *self;
         let kind = match kind {
             DatagramKind::Hello => 1,
             DatagramKind::Sealed => 2,
@@ -93,6 +105,7 @@ impl Header {
         bytes[4..8].copy_from_slice(&sender_boot.0.to_be_bytes());
         bytes[8..12].copy_from_slice(&receiver_boot.0.to_be_bytes());
         bytes[12..14].copy_from_slice(&[sender_core, receiver_core]);
+        bytes[14..16].copy_from_slice(&session.0.to_be_bytes());
         bytes[16..20].copy_from_slice(&sent_ms.to_be_bytes());
         bytes[20..28].copy_from_slice(&counter.to_be_bytes());
         bytes
@@ -159,11 +172,12 @@ mod tests {
             receiver_boot: Boot(5),
             sender_core: 6,
             receiver_core: 7,
+            session: SessionTag(0x0a0b),
             sent_ms: 8,
             counter: 9,
         };
         let bytes = header.encode();
-        let drawn = [0xba, 0x70, 1, 2, 1, 2, 3, 4, 0, 0, 0, 5, 6, 7, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 9];
+        let drawn = [0xba, 0x70, 1, 2, 1, 2, 3, 4, 0, 0, 0, 5, 6, 7, 10, 11, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 9];
         assert_eq!(bytes, drawn);
         assert_eq!(Header::take(&mut Reader::new(&bytes)), Some(header));
         for len in 0..HEADER_BYTES {

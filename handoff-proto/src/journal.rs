@@ -187,7 +187,7 @@ mod tests {
             to: NodeId(2),
             g: Generation(1),
             n: 0,
-            strip: (n % 2 == 0).then_some(0),
+            strip: n.is_multiple_of(2).then_some(0),
         };
         MoveEvent::begun(&grant, "be2".to_owned(), Instant::from_micros(5), Instant::from_micros(9))
     }

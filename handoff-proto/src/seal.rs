@@ -26,9 +26,78 @@ pub const CHALLENGE_BYTES: usize = 16;
 /// The length of the HMAC behind a HELLO.
 pub const HELLO_TAG_BYTES: usize = 32;
 
+/// The most secrets that a node has at a time.
+pub const SECRETS_MAX: usize = 4;
+
 /// What all nodes of a cluster share, and nobody else knows. Wiped when dropped, never printed.
 #[derive(Clone)]
 pub struct ClusterSecret(Zeroizing<Vec<u8>>);
+
+/// Two secrets are the same if they have the same number.
+impl PartialEq for ClusterSecret {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl Eq for ClusterSecret {}
+
+/// Tells secrets apart without telling anything of them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SecretId(pub u64);
+
+impl fmt::Display for SecretId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The secrets of a node: it writes under the first and reads what was written under any. More than one while the cluster's
+/// secret is being changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Secrets(Vec<ClusterSecret>);
+
+impl Secrets {
+    /// The first is the one to write under. The same secret twice counts once.
+    ///
+    /// # Errors
+    /// There is none, or there are more than [`SECRETS_MAX`].
+    pub fn new(secrets: impl IntoIterator<Item = ClusterSecret>) -> Result<Self, SecretsError> {
+        let mut all: Vec<ClusterSecret> = Vec::new();
+        for secret in secrets {
+            if !all.contains(&secret) {
+                all.push(secret);
+            }
+        }
+        match all.len() {
+            0 => Err(SecretsError::None),
+            1..=SECRETS_MAX => Ok(Self(all)),
+            _ => Err(SecretsError::TooMany),
+        }
+    }
+
+    /// The secrets, the one to write under first.
+    pub fn iter(&self) -> impl Iterator<Item = &ClusterSecret> {
+        self.0.iter()
+    }
+}
+
+impl From<ClusterSecret> for Secrets {
+    fn from(secret: ClusterSecret) -> Self {
+        Self(vec![secret])
+    }
+}
+
+/// Why secrets are no set of secrets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum SecretsError {
+    /// There is none.
+    #[error("there is no secret")]
+    None,
+    /// There are too many.
+    #[error("more than {SECRETS_MAX} secrets")]
+    TooMany,
+}
 
 impl ClusterSecret {
     /// Reads the contents of a secret file: 64 or more hexadecimal digits; or base64 of 32 or more bytes; or 32 or more
@@ -49,6 +118,15 @@ impl ClusterSecret {
             Some(_) | None if text.len() >= SECRET_BYTES_MIN => Ok(Self(Zeroizing::new(text.to_vec()))),
             Some(_) | None => Err(SecretError::TooShort { bytes: text.len() }),
         }
+    }
+
+    /// A number that is the same wherever the secret is, and says nothing of it.
+    #[must_use]
+    pub fn id(&self) -> SecretId {
+        let mut id = [0; 32];
+        self.expand(&[b"id"], Len32, &mut id);
+        let [a, b, c, d, e, f, g, h, ..] = id;
+        SecretId(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
     }
 
     fn expand<L: hkdf::KeyType>(&self, info: &[&[u8]], len: L, out: &mut [u8]) {
@@ -135,7 +213,8 @@ impl hkdf::KeyType for Len32 {
     }
 }
 
-/// The HMAC key of HELLO from one node to another.
+/// The HMAC key of HELLO from one node to another, under one secret.
+#[derive(Clone)]
 pub(crate) struct HelloKey(hmac::Key);
 
 impl HelloKey {

@@ -27,8 +27,7 @@ use crate::codec::{Reader, Wire};
 use crate::header::{DatagramKind, HEADER_BYTES, Header, VERSION_MAX, VERSION_MIN};
 use crate::message::{HANDOFF_OVERHEAD, Message, MessageError};
 use crate::names::{Boot, NAME_BYTES_MAX};
-use crate::seal::{Challenges, ClusterSecret, TAG_BYTES};
-use hello::Hello;
+use crate::seal::{Challenges, SecretId, Secrets, TAG_BYTES};
 use peer::{Confirmed, Peer};
 
 /// The wait before HELLO is repeated first.
@@ -119,7 +118,7 @@ pub struct Outgoing {
 #[derive(Debug)]
 pub struct Sessions {
     me: Identity,
-    secret: ClusterSecret,
+    secrets: Secrets,
     challenges: Challenges,
     peers: Vec<Peer>,
     by_addr: HashMap<(IpAddr, u8), PeerIndex, RandomState>,
@@ -134,11 +133,11 @@ pub struct Sessions {
 impl Sessions {
     /// Without peers. `seed` must be unpredictable: challenges come from it.
     #[must_use]
-    pub fn new(me: Identity, secret: ClusterSecret, seed: [u8; 32]) -> Self {
+    pub fn new(me: Identity, secrets: impl Into<Secrets>, seed: [u8; 32]) -> Self {
         debug_assert!(!me.name.is_empty() && me.name.len() <= NAME_BYTES_MAX);
         Self {
             me,
-            secret,
+            secrets: secrets.into(),
             challenges: Challenges::new(&seed),
             peers: Vec::new(),
             // The keys are nodes of the cluster: nobody outside chooses them.
@@ -167,10 +166,29 @@ impl Sessions {
             return None;
         }
         let index = PeerIndex(self.peers.len());
-        self.peers.push(Peer::new(&self.me, &self.secret, name, core, addr, self.challenges.draw()));
+        self.peers.push(Peer::new(&self.me, &self.secrets, name, core, addr, self.challenges.draw()));
         self.by_addr.insert((addr, core), index);
         self.due.insert((now, index));
         Some(index)
+    }
+
+    /// The node's secrets have changed. Sessions go on; those that are under another secret than the first are replaced, without a
+    /// lost message, by sessions under it, if this node's name comes before the other's: the other will see to the rest.
+    pub fn set_secrets(&mut self, secrets: Secrets) {
+        self.secrets = secrets;
+        for index in (0..self.peers.len()).map(PeerIndex) {
+            let challenge = self.challenges.draw();
+            let peer = self.peers.get_mut(index.0);
+            if peer.is_some_and(|peer| peer.set_secrets(&self.me, &self.secrets, challenge)) {
+                self.make_ready(index);
+            }
+        }
+    }
+
+    /// The secret that the session with a peer is under; `None` without one.
+    #[must_use]
+    pub fn secret(&self, peer: PeerIndex) -> Option<SecretId> {
+        self.peers.get(peer.0).and_then(Peer::secret)
     }
 
     /// How many peers there are.
@@ -371,11 +389,16 @@ impl Sessions {
         body: &[u8],
     ) -> Result<(), DropReason> {
         let peer = self.peers.get_mut(index.0).ok_or(DropReason::MessageUnknownPeer)?;
-        let hello = Hello::open(peer.receive_key(), head, body)?;
-        let confirmed = peer.handle_hello(now, &self.me, &self.secret, header, &hello)?;
-        if confirmed == Confirmed::NewLife {
+        let (secret, hello) = peer.open_hello(head, body)?;
+        let confirmed = peer.handle_hello(now, &self.me, header, (secret, &hello))?;
+        if confirmed != Confirmed::Nothing {
             peer.set_challenge(self.challenges.draw());
+        }
+        if confirmed == Confirmed::NewLife {
             self.events.push_back(SessionEvent::PeerBooted { peer: index, boot: header.sender_boot });
+        }
+        if let Some(at) = peer.take_deadline() {
+            self.due.insert((at, index));
         }
         self.make_ready(index);
         Ok(())
@@ -406,5 +429,7 @@ impl<'b> Iterator for Messages<'b> {
     }
 }
 
+#[cfg(test)]
+mod rotation;
 #[cfg(test)]
 mod tests;

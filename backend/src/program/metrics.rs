@@ -146,7 +146,7 @@ mod tests {
         let config = config::parse("b.toml", include_str!("../../../docs/examples/backend.toml")).unwrap();
         let secret = ClusterSecret::parse(&[b'k'; 32]).unwrap();
         let macs = &[MacAddr([2, 0, 0, 0, 0, 2])];
-        let life = Life { boot: Boot(1), seed: [7; 32], secret, macs, unix_at_origin_s: 0 };
+        let life = Life { boot: Boot(1), seed: [7; 32], secrets: secret.into(), macs, unix_at_origin_s: 0 };
         let mut node = BackEnd::new(Settings::new(&config, life), Composed::new());
         let Reply::Stats(snapshot) = node.handle_command(Instant::ZERO, Command::Stats) else {
             panic!("another answer")

@@ -13,10 +13,10 @@ use anyhow::{Context, ensure};
 use baton_config::{Common, Key};
 use baton_host::admin::Router;
 use baton_host::admin::connections::router;
-use baton_host::files::{load_secret, relative_to};
+use baton_host::files::{Secret, load_secret, secret_files};
 use baton_host::{AdminSource, ConnectionSource, Control, Metrics, Program, Start, Unavailable};
 use handoff_proto::names::Boot;
-use handoff_proto::seal::ClusterSecret;
+use handoff_proto::seal::{ClusterSecret, Secrets};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,18 +46,20 @@ impl Program for BackendProgram {
     }
 
     fn check_files(config: &BackendConfig, config_path: &Path) -> anyhow::Result<()> {
-        let path = relative_to(config_path, &config.common.cluster.secret_file);
-        cluster_secret(load_secret(&path)?.bytes()).with_context(|| format!("the secret file {}", path.display()))?;
+        for path in secret_files(config_path, &config.common.cluster) {
+            let secret = load_secret(&path)?;
+            ClusterSecret::parse(secret.bytes()).with_context(|| format!("the secret file {}", path.display()))?;
+        }
         service(config, config_path)?;
         Ok(())
     }
 
     fn node(start: &Start<'_, BackendConfig>) -> anyhow::Result<BackEnd<Composed>> {
-        let Start { config, config_path, secret, macs, boot, seed, unix_at_origin_s } = *start;
+        let Start { config, config_path, secrets, macs, boot, seed, unix_at_origin_s } = *start;
         let (given, ports) = (macs.len(), config.common.ports.len());
         ensure!(given == ports, "{given} Ethernet addresses for {ports} ports");
-        let secret = cluster_secret(secret.bytes())?;
-        let life = Life { boot: Boot(boot), seed, secret, macs, unix_at_origin_s };
+        let secrets = cluster_secrets(secrets)?;
+        let life = Life { boot: Boot(boot), seed, secrets, macs, unix_at_origin_s };
         Ok(BackEnd::new(Settings::new(config, life), service(config, config_path)?))
     }
 
@@ -69,14 +71,22 @@ impl Program for BackendProgram {
         router(Arc::new(BackendSource { control }))
     }
 
+    fn set_secrets(control: &Control<BackEnd<Composed>>, secrets: &[Secret]) -> anyhow::Result<()> {
+        match control.call(Command::Secrets(cluster_secrets(secrets)?))? {
+            Reply::Secrets => Ok(()),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
     fn moves(control: Control<BackEnd<Composed>>) -> Option<Arc<dyn ConnectionSource>> {
         Some(Arc::new(BackendSource { control }))
     }
 }
 
-/// The contents of a secret file as the nodes use them.
-fn cluster_secret(contents: &[u8]) -> anyhow::Result<ClusterSecret> {
-    Ok(ClusterSecret::parse(contents)?)
+/// The contents of secret files as the nodes use them.
+fn cluster_secrets(secrets: &[Secret]) -> anyhow::Result<Secrets> {
+    let parsed: Result<Vec<_>, _> = secrets.iter().map(|secret| ClusterSecret::parse(secret.bytes())).collect();
+    Ok(Secrets::new(parsed?)?)
 }
 
 /// What the configuration in `config_path` says to serve.

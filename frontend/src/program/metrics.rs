@@ -173,7 +173,7 @@ mod tests {
     fn fresh() -> Snapshot {
         let config = config::parse("f.toml", include_str!("../../../docs/examples/frontend.toml")).unwrap();
         let secret = ClusterSecret::parse(&[b'k'; 32]).unwrap();
-        let life = Life { boot: Boot(1), seed: [7; 32], secret, macs: &[MacAddr([2, 0, 0, 0, 0, 1])] };
+        let life = Life { boot: Boot(1), seed: [7; 32], secrets: secret.into(), macs: &[MacAddr([2, 0, 0, 0, 0, 1])] };
         let mut node = FrontEnd::new(Settings::new(&config, life));
         let Reply::Stats(snapshot) = node.handle_command(Instant::ZERO, Command::Stats) else {
             panic!("another answer")

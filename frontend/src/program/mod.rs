@@ -12,10 +12,10 @@ use anyhow::{Context, ensure};
 use baton_config::{Common, Key};
 use baton_host::admin::Router;
 use baton_host::admin::connections::router;
-use baton_host::files::{load_secret, relative_to};
+use baton_host::files::{Secret, load_secret, secret_files};
 use baton_host::{AdminSource, ConnectionSource, Control, Metrics, Program, Start, Unavailable};
 use handoff_proto::names::Boot;
-use handoff_proto::seal::ClusterSecret;
+use handoff_proto::seal::{ClusterSecret, Secrets};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,16 +45,18 @@ impl Program for FrontendProgram {
     }
 
     fn check_files(config: &FrontendConfig, config_path: &Path) -> anyhow::Result<()> {
-        let path = relative_to(config_path, &config.common.cluster.secret_file);
-        cluster_secret(load_secret(&path)?.bytes()).with_context(|| format!("the secret file {}", path.display()))?;
+        for path in secret_files(config_path, &config.common.cluster) {
+            let secret = load_secret(&path)?;
+            ClusterSecret::parse(secret.bytes()).with_context(|| format!("the secret file {}", path.display()))?;
+        }
         Ok(())
     }
 
     fn node(start: &Start<'_, FrontendConfig>) -> anyhow::Result<FrontEnd> {
-        let Start { config, secret, macs, boot, seed, .. } = *start;
+        let Start { config, secrets, macs, boot, seed, .. } = *start;
         let (given, ports) = (macs.len(), config.common.ports.len());
         ensure!(given == ports, "{given} Ethernet addresses for {ports} ports");
-        let life = Life { boot: Boot(boot), seed, secret: cluster_secret(secret.bytes())?, macs };
+        let life = Life { boot: Boot(boot), seed, secrets: cluster_secrets(secrets)?, macs };
         Ok(FrontEnd::new(Settings::new(config, life)))
     }
 
@@ -66,14 +68,22 @@ impl Program for FrontendProgram {
         router(Arc::new(FrontendSource { control }))
     }
 
+    fn set_secrets(control: &Control<FrontEnd>, secrets: &[Secret]) -> anyhow::Result<()> {
+        match control.call(Command::Secrets(cluster_secrets(secrets)?))? {
+            Reply::Secrets => Ok(()),
+            other => Err(unexpected(&other).into()),
+        }
+    }
+
     fn moves(control: Control<FrontEnd>) -> Option<Arc<dyn ConnectionSource>> {
         Some(Arc::new(FrontendSource { control }))
     }
 }
 
-/// The contents of a secret file as the nodes use them.
-fn cluster_secret(contents: &[u8]) -> anyhow::Result<ClusterSecret> {
-    Ok(ClusterSecret::parse(contents)?)
+/// The contents of secret files as the nodes use them.
+fn cluster_secrets(secrets: &[Secret]) -> anyhow::Result<Secrets> {
+    let parsed: Result<Vec<_>, _> = secrets.iter().map(|secret| ClusterSecret::parse(secret.bytes())).collect();
+    Ok(Secrets::new(parsed?)?)
 }
 
 /// What the admin listener of a front-end answers.

@@ -10,12 +10,12 @@ use super::{
     QUEUE_BYTES_MAX,
 };
 use crate::codec::Reader;
-use crate::header::{DatagramKind, HEADER_BYTES, Header, VERSION_MAX, VERSION_MIN};
+use crate::header::{DatagramKind, HEADER_BYTES, Header, SessionTag, VERSION_MAX, VERSION_MIN};
 use crate::message::{MESSAGE_HEADER_BYTES, NodeName};
 use crate::names::Boot;
 use crate::recipient::MESSAGE_LIFE;
 use crate::retry::Retry;
-use crate::seal::{CHALLENGE_BYTES, ClusterSecret, HelloKey, KeyEnd, Opener, Sealer, TAG_BYTES};
+use crate::seal::{CHALLENGE_BYTES, ClusterSecret, HelloKey, KeyEnd, Opener, Sealer, SecretId, Secrets, TAG_BYTES};
 
 /// Two clocks that drift apart by less than this many millionths do not make messages look old.
 const DRIFT_PPM: u64 = 500;
@@ -23,23 +23,38 @@ const DRIFT_PPM: u64 = 500;
 /// How long the allowance for drift grows before it counts as a fact.
 const DRIFT_PERIOD: Duration = Duration::from_secs(10);
 
+/// How long a session is still read from after another took its place: longer than any of its datagrams is under way.
+const OLD_SESSION_KEPT: Duration = Duration::from_secs(10);
+
 /// Another node.
+///
+/// When the cluster's secret changes, the node whose name comes first has another session made, of the same two lives and under its new
+/// secret. It reads from the new one at once, and writes into the old one until it has word that the other node has the new one, too;
+/// the other does not know of the new session before it can read it. So no datagram comes that cannot be opened.
 #[derive(Debug)]
 pub(super) struct Peer {
     name: String,
     core: u8,
     addr: IpAddr,
-    send_key: HelloKey,
-    receive_key: HelloKey,
+    /// For each secret, the one to write under first.
+    keys: Vec<HelloKeys>,
+    /// Whether this node's secret decides: of the two, its name comes first.
+    leads: bool,
     /// Not proved to anybody yet: of the next session.
     challenge: Challenge,
     session: Option<Session>,
+    /// The session before, of the same two lives, and until when it is read from.
+    old: Option<(Session, Instant)>,
+    /// Whether the other node is not known to have the session yet, so that the old one is written into.
+    is_unconfirmed: bool,
+    /// Whether a session under another secret is wanted.
+    wants_rekey: bool,
     hello: Option<Retry>,
     is_hello_due: bool,
     /// A later life than the session's has said HELLO and has not proved itself: it may think that it has.
     has_unproved_life: bool,
-    /// A HELLO-ACK to write: the echo, and whether one is wanted back.
-    answer: Option<(Challenge, bool)>,
+    /// A HELLO-ACK to write.
+    answer: Option<Answer>,
     /// To be noted by the caller.
     deadline: Option<Instant>,
     queue: Queue,
@@ -47,9 +62,29 @@ pub(super) struct Peer {
     pub(super) is_ready: bool,
 }
 
+/// The keys of HELLO in both directions, under one secret.
+#[derive(Clone, Debug)]
+struct HelloKeys {
+    secret: ClusterSecret,
+    id: SecretId,
+    send: HelloKey,
+    receive: HelloKey,
+}
+
+/// A HELLO-ACK to write.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    echo: Challenge,
+    wants_answer: bool,
+    /// The secret of the HELLO that it answers.
+    secret: SecretId,
+}
+
 /// What both have agreed on.
 #[derive(Debug)]
 struct Session {
+    secret: SecretId,
+    tag: SessionTag,
     info: PeerInfo,
     my_challenge: Challenge,
     peer_challenge: Challenge,
@@ -63,6 +98,8 @@ struct Session {
 pub(super) enum Confirmed {
     /// A life that was not known has proved itself.
     NewLife,
+    /// The life that is known has a new session, under another secret.
+    NewKeys,
     /// Nothing that changes anything.
     Nothing,
 }
@@ -70,7 +107,7 @@ pub(super) enum Confirmed {
 impl Peer {
     pub(super) fn new(
         me: &Identity,
-        secret: &ClusterSecret,
+        secrets: &Secrets,
         name: &str,
         core: u8,
         addr: IpAddr,
@@ -80,10 +117,13 @@ impl Peer {
             name: name.to_owned(),
             core,
             addr,
-            send_key: HelloKey::new(secret, (&me.name, me.core), (name, core)),
-            receive_key: HelloKey::new(secret, (name, core), (&me.name, me.core)),
+            keys: hello_keys(me, secrets, (name, core)),
+            leads: (me.name.as_str(), me.core) < (name, core),
             challenge: Challenge(challenge),
             session: None,
+            old: None,
+            is_unconfirmed: false,
+            wants_rekey: false,
             hello: None,
             is_hello_due: false,
             has_unproved_life: false,
@@ -110,8 +150,38 @@ impl Peer {
         self.addr = addr;
     }
 
-    pub(super) const fn receive_key(&self) -> &HelloKey {
-        &self.receive_key
+    /// Takes the node's new secrets over. `challenge` was never used before. True if a HELLO is due.
+    pub(super) fn set_secrets(&mut self, me: &Identity, secrets: &Secrets, challenge: [u8; CHALLENGE_BYTES]) -> bool {
+        self.keys = hello_keys(me, secrets, (&self.name, self.core));
+        let first = self.keys.first().map(|keys| keys.id);
+        // What was said under a secret that is gone cannot be answered.
+        self.answer = self.answer.filter(|answer| self.keys.iter().any(|keys| keys.id == answer.secret));
+        if self.leads {
+            self.challenge = Challenge(challenge);
+            self.wants_rekey = self.session.as_ref().is_some_and(|session| Some(session.secret) != first);
+        }
+        if self.wants_rekey {
+            (self.hello, self.is_hello_due) = (None, true);
+        }
+        self.wants_rekey
+    }
+
+    /// Reads a HELLO; tells the secret that it is under.
+    pub(super) fn open_hello<'b>(&self, head: &[u8], body: &'b [u8]) -> Result<(SecretId, Hello<'b>), DropReason> {
+        let mut refused = DropReason::MessageUnsealed;
+        for keys in &self.keys {
+            match Hello::open(&keys.receive, head, body) {
+                Ok(hello) => return Ok((keys.id, hello)),
+                Err(DropReason::MessageUnsealed) => {}
+                Err(reason) => refused = reason,
+            }
+        }
+        Err(refused)
+    }
+
+    /// The secret that the session is under.
+    pub(super) fn secret(&self) -> Option<SecretId> {
+        self.session.as_ref().map(|session| session.secret)
     }
 
     pub(super) const fn set_challenge(&mut self, challenge: [u8; CHALLENGE_BYTES]) {
@@ -143,7 +213,7 @@ impl Peer {
 
     /// A deadline has passed.
     pub(super) fn wake(&mut self, now: Instant) {
-        let wants_session = self.session.is_none() || self.has_unproved_life;
+        let wants_session = self.session.is_none() || self.has_unproved_life || self.wants_rekey || self.is_unconfirmed;
         if wants_session && self.hello.is_none_or(|retry| retry.is_due(now)) {
             self.is_hello_due = true;
         }
@@ -159,8 +229,8 @@ impl Peer {
     }
 
     pub(super) fn write(&mut self, now: Instant, me: &Identity, buf: &mut [u8]) -> usize {
-        if let Some((echo, wants_answer)) = self.answer {
-            let len = self.write_hello(now, me, Some(echo), wants_answer, buf);
+        if let Some(answer) = self.answer {
+            let len = self.write_hello(now, me, Some(answer), buf);
             if len > 0 {
                 self.answer = None;
             }
@@ -173,7 +243,7 @@ impl Peer {
             }
             self.deadline = self.hello.map(|retry| retry.at);
             self.is_hello_due = false;
-            return self.write_hello(now, me, None, true, buf);
+            return self.write_hello(now, me, None, buf);
         }
         self.write_sealed(now, me, buf).unwrap_or(0)
     }
@@ -182,9 +252,8 @@ impl Peer {
         &mut self,
         now: Instant,
         me: &Identity,
-        secret: &ClusterSecret,
         header: &Header,
-        hello: &Hello<'_>,
+        (secret, hello): (SecretId, &Hello<'_>),
     ) -> Result<Confirmed, DropReason> {
         if hello.sender.as_str() != self.name || hello.receiver.as_str() != me.name {
             return Err(DropReason::MessageUnknownPeer);
@@ -193,31 +262,57 @@ impl Peer {
             return Err(DropReason::MessageMalformed);
         }
         let boot = header.sender_boot;
-        if let Some(session) = &self.session
-            && (boot < session.info.boot || boot == session.info.boot && hello.challenge != session.peer_challenge)
-        {
+        let (is_same_life, is_known) = match &self.session {
+            Some(session) if boot < session.info.boot => return Err(DropReason::MessageStale),
+            Some(session) if boot == session.info.boot => (true, hello.challenge == session.peer_challenge),
+            Some(_) | None => (false, false),
+        };
+        if is_same_life && !is_known && !self.may_rekey(secret) {
             return Err(DropReason::MessageStale);
         }
-        let is_known = self.session.as_ref().is_some_and(|session| session.info.boot == boot);
+        // The leader's secret is the session's: what the other says under one of its own is no proof to the leader.
+        let is_binding = !self.leads || self.keys.first().is_some_and(|keys| keys.id == secret);
         let confirmed = match hello.echo {
-            Some(echo) if echo == self.challenge && !is_known => {
-                self.begin(now, me, secret, header, hello).ok_or(DropReason::MessageMalformed)?;
-                Confirmed::NewLife
+            Some(echo) if echo == self.challenge && !is_known && is_binding => {
+                self.begin(now, me, header, (secret, hello)).ok_or(DropReason::MessageMalformed)?;
+                if is_same_life { Confirmed::NewKeys } else { Confirmed::NewLife }
             }
             Some(_) if !is_known && !hello.wants_answer => return Err(DropReason::MessageReplayed),
+            Some(echo) if is_known && !hello.wants_answer => {
+                if self.session.as_ref().is_some_and(|session| session.my_challenge == echo) {
+                    self.confirm();
+                }
+                Confirmed::Nothing
+            }
             Some(_) | None => Confirmed::Nothing,
         };
         let is_unproved = !is_known && confirmed == Confirmed::Nothing;
-        if is_unproved && self.session.is_some() && !self.has_unproved_life {
+        if is_unproved && !is_same_life && self.session.is_some() && !self.has_unproved_life {
             self.has_unproved_life = true;
             let retry = Retry::new(now, HELLO_RETRY);
             (self.hello, self.deadline) = (Some(retry), Some(retry.at));
         }
         if hello.wants_answer {
-            let wants_answer = is_unproved;
-            self.answer = Some((hello.challenge, wants_answer));
+            // The leader says under which secret the session is to be, whatever the other has said it under.
+            let first = self.keys.first().map(|keys| keys.id);
+            let of_leader = if is_known { self.secret() } else { first };
+            let secret = of_leader.filter(|_| self.leads).unwrap_or(secret);
+            self.answer = Some(Answer { echo: hello.challenge, wants_answer: is_unproved, secret });
         }
         Ok(confirmed)
+    }
+
+    /// Whether the same two lives may have another session, for which somebody has said HELLO under `secret`: only the leader wants one, and
+    /// only one under another secret than before. An old HELLO that somebody repeats is answered, and no more comes of it.
+    fn may_rekey(&self, secret: SecretId) -> bool {
+        if self.leads { self.wants_rekey } else { self.secret() != Some(secret) }
+    }
+
+    /// The other node has the session.
+    const fn confirm(&mut self) {
+        if self.is_unconfirmed {
+            (self.is_unconfirmed, self.hello) = (false, None);
+        }
     }
 
     pub(super) fn open<'b>(
@@ -228,14 +323,26 @@ impl Peer {
         head: &[u8],
         body: &'b mut [u8],
     ) -> Result<&'b [u8], DropReason> {
-        let session = self.session.as_mut().ok_or(DropReason::MessageStale)?;
+        if self.old.as_ref().is_some_and(|(_, until)| !self.is_unconfirmed && *until <= now) {
+            self.old = None;
+        }
+        let newest = self.session.as_mut().ok_or(DropReason::MessageStale)?;
+        let is_newest = newest.tag == header.session;
+        let old = self.old.as_mut().map(|(session, _)| session).filter(|old| old.tag == header.session);
+        let session = if is_newest { newest } else { old.ok_or(DropReason::MessageStale)? };
         if (header.sender_boot, header.receiver_boot) != (session.info.boot, me.boot)
             || header.version != session.info.version
         {
             return Err(DropReason::MessageStale);
         }
         let body = session.opener.open(header.counter, head, body)?;
-        if session.age.is_young(now, header.sent_ms) { Ok(body) } else { Err(DropReason::MessageStale) }
+        if !session.age.is_young(now, header.sent_ms) {
+            return Err(DropReason::MessageStale);
+        }
+        if is_newest {
+            self.confirm();
+        }
+        Ok(body)
     }
 
     /// The other node is fresh: it knows a challenge that was never used before.
@@ -243,14 +350,16 @@ impl Peer {
         &mut self,
         now: Instant,
         me: &Identity,
-        secret: &ClusterSecret,
         header: &Header,
-        hello: &Hello<'_>,
+        (id, hello): (SecretId, &Hello<'_>),
     ) -> Option<()> {
+        let secret = self.keys.iter().find(|keys| keys.id == id).map(|keys| &keys.secret)?;
         let mine = KeyEnd { name: &me.name, core: me.core, boot: me.boot, challenge: self.challenge.0 };
         let theirs =
             KeyEnd { name: &self.name, core: self.core, boot: header.sender_boot, challenge: hello.challenge.0 };
         let session = Session {
+            secret: id,
+            tag: tag_of(self.challenge, hello.challenge),
             info: PeerInfo {
                 boot: header.sender_boot,
                 role: hello.role,
@@ -264,11 +373,32 @@ impl Peer {
             opener: Opener::new(secret, &theirs, &mine)?,
             age: AgeCheck::new(now, header.sent_ms),
         };
-        if self.session.replace(session).is_some() {
-            self.queue = Queue::default();
+        (self.hello, self.is_hello_due, self.has_unproved_life, self.wants_rekey) = (None, false, false, false);
+        let is_same_life = self.boot() == Some(header.sender_boot);
+        match self.session.replace(session) {
+            // An unconfirmed one before it was never written into.
+            Some(before) if is_same_life => {
+                if !self.is_unconfirmed {
+                    self.old = Some((before, now + OLD_SESSION_KEPT));
+                }
+                self.is_unconfirmed = self.leads;
+            }
+            Some(_) => (self.queue, self.old, self.is_unconfirmed) = (Queue::default(), None, false),
+            None => {}
         }
-        (self.hello, self.is_hello_due, self.has_unproved_life) = (None, false, false);
+        if self.is_unconfirmed {
+            let retry = Retry::new(now, HELLO_RETRY);
+            (self.hello, self.deadline) = (Some(retry), Some(retry.at));
+        }
         Some(())
+    }
+
+    /// The session to write into.
+    fn writing(&mut self) -> Option<&mut Session> {
+        match &mut self.old {
+            Some((old, _)) if self.is_unconfirmed => Some(old),
+            _ => self.session.as_mut(),
+        }
     }
 
     fn header(&self, now: Instant, me: &Identity, kind: DatagramKind, counter: u64) -> Header {
@@ -279,22 +409,24 @@ impl Peer {
             receiver_boot: self.boot().unwrap_or(Boot(0)),
             sender_core: me.core,
             receiver_core: self.core,
+            session: SessionTag::NONE,
             sent_ms: millis(now),
             counter,
         }
     }
 
-    fn write_hello(
-        &self,
-        now: Instant,
-        me: &Identity,
-        echo: Option<Challenge>,
-        wants_answer: bool,
-        buf: &mut [u8],
-    ) -> usize {
+    fn write_hello(&self, now: Instant, me: &Identity, answer: Option<Answer>, buf: &mut [u8]) -> usize {
         let (Some(sender), Some(receiver)) = (NodeName::new(&me.name), NodeName::new(&self.name)) else { return 0 };
+        let echo = answer.map(|answer| answer.echo);
         // To the life that is known, the challenge that it knows; to any other, the one that nobody has proved yet.
-        let known = self.session.as_ref().filter(|session| Some(session.peer_challenge) == echo);
+        let session = self.session.as_ref();
+        let known = session.filter(|session| match echo {
+            Some(echo) => session.peer_challenge == echo,
+            None => self.is_unconfirmed && !self.wants_rekey,
+        });
+        let secret = answer.map(|answer| answer.secret).or_else(|| known.map(|session| session.secret));
+        let under = self.keys.iter().find(|keys| Some(keys.id) == secret).or_else(|| self.keys.first());
+        let Some(HelloKeys { send, .. }) = under else { return 0 };
         let hello = Hello {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
@@ -305,12 +437,12 @@ impl Peer {
             receiver,
             challenge: known.map_or(self.challenge, |session| session.my_challenge),
             echo,
-            wants_answer,
+            wants_answer: answer.is_none_or(|answer| answer.wants_answer),
         };
         let mut header = self.header(now, me, DatagramKind::Hello, 0);
         header.version = VERSION_MIN;
         let mut datagram = header.encode().to_vec();
-        hello.seal(&self.send_key, &mut datagram);
+        hello.seal(send, &mut datagram);
         match buf.get_mut(..datagram.len()) {
             Some(place) => {
                 place.copy_from_slice(&datagram);
@@ -328,13 +460,29 @@ impl Peer {
         if len == 0 {
             return None;
         }
-        let counter = self.session.as_mut()?.sealer.next_counter()?;
-        head.copy_from_slice(&self.header(now, me, DatagramKind::Sealed, counter).encode());
+        let session = self.writing()?;
+        let (counter, tag) = (session.sealer.next_counter()?, session.tag);
+        let header = Header { session: tag, ..self.header(now, me, DatagramKind::Sealed, counter) };
+        head.copy_from_slice(&header.encode());
         let (body, rest) = rest.split_at_mut_checked(len)?;
-        let tag = self.session.as_ref()?.sealer.seal(counter, head, body)?;
+        let tag = self.writing()?.sealer.seal(counter, head, body)?;
         rest.get_mut(..TAG_BYTES)?.copy_from_slice(&tag);
         Some(HEADER_BYTES + len + TAG_BYTES)
     }
+}
+
+fn hello_keys(me: &Identity, secrets: &Secrets, (name, core): (&str, u8)) -> Vec<HelloKeys> {
+    let keys = |secret: &ClusterSecret| HelloKeys {
+        id: secret.id(),
+        send: HelloKey::new(secret, (&me.name, me.core), (name, core)),
+        receive: HelloKey::new(secret, (name, core), (&me.name, me.core)),
+        secret: secret.clone(),
+    };
+    secrets.iter().map(keys).collect()
+}
+
+fn tag_of(Challenge([a, b, ..]): Challenge, Challenge([c, d, ..]): Challenge) -> SessionTag {
+    SessionTag(u16::from_be_bytes([a ^ c, b ^ d]))
 }
 
 /// Messages that wait, encoded, one behind the other.

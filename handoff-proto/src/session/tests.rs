@@ -5,6 +5,7 @@ use crate::header::Header;
 use crate::message::{ClosedAck, Done, Handoff, Tail};
 use crate::names::{Epoch, Generation};
 use crate::recipient::MESSAGE_LIFE;
+use crate::seal::ClusterSecret;
 
 const A: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const B: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));

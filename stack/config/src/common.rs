@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The most secrets that a node reads besides the one that it writes under.
+pub const OTHER_SECRETS_MAX: usize = 3;
 /// The most ports that a node may have.
 pub const PORTS_MAX: usize = 16;
 
@@ -64,6 +66,8 @@ table! {
     pub struct Cluster {
         /// The file with the cluster's secret, relative to the configuration file; at least 32 bytes, readable by its owner alone.
         "secret_file" => secret_file: PathBuf, text("a path");
+        /// More files with secrets: what was written under one of these is read, too. For changing the cluster's secret while it runs.
+        "other_secret_files" => other_secret_files: Vec<PathBuf> = Vec::new(), list(0, OTHER_SECRETS_MAX, "paths");
         /// The UDP port of messages between nodes, the same on all of them.
         "udp_port" => udp_port: u16 = 9910, int(1, 65_535, "");
         /// How long a node may speak after the front-end's last answer.

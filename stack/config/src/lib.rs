@@ -40,8 +40,8 @@ mod rules;
 mod values;
 
 pub use common::{
-    Admin, Cluster, Common, Congestion, Idle, Limits, Log, LogFormat, LogLevel, Node, PORTS_MAX, Port, PortAddress,
-    SynCookies, Tcp,
+    Admin, Cluster, Common, Congestion, Idle, Limits, Log, LogFormat, LogLevel, Node, OTHER_SECRETS_MAX, PORTS_MAX,
+    Port, PortAddress, SynCookies, Tcp,
 };
 pub use error::{ConfigError, Problem};
 pub use form::{Form, Key, int, list, ms, text};

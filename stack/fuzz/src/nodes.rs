@@ -316,7 +316,7 @@ fn front_end() -> FrontEnd {
            [[route]]\nbackends = [\"be1\"]\n";
     let config = baton_frontend::config::parse("fe1.toml", &text).unwrap_or_else(|error| panic!("{error}"));
     let (boot, macs) = (Boot(1), &[mac(FRONT_END)]);
-    let life = baton_frontend::settings::Life { boot, seed: [1; 32], secret: secret(), macs };
+    let life = baton_frontend::settings::Life { boot, seed: [1; 32], secrets: secret().into(), macs };
     FrontEnd::new(baton_frontend::Settings::new(&config, life))
 }
 
@@ -325,7 +325,12 @@ fn back_end() -> BackEnd<Probe> {
         + "[[frontend]]\nname = \"fe1\"\naddress = \"10.77.0.10\"\n[serve]\nprobe = true\nidentify = true\n";
     let config = baton_backend::config::parse("be1.toml", &text).unwrap_or_else(|error| panic!("{error}"));
     let (boot, macs) = (Boot(1), &[mac(BACK_END)]);
-    let life =
-        baton_backend::settings::Life { boot, seed: [2; 32], secret: secret(), macs, unix_at_origin_s: 1_800_000_000 };
+    let life = baton_backend::settings::Life {
+        boot,
+        seed: [2; 32],
+        secrets: secret().into(),
+        macs,
+        unix_at_origin_s: 1_800_000_000,
+    };
     BackEnd::new(baton_backend::Settings::new(&config, life), Probe)
 }

@@ -1,6 +1,6 @@
 //! The files a node reads at start: its configuration and the cluster's secret.
 
-use baton_config::{Config, ConfigError, TEXT_BYTES_MAX};
+use baton_config::{Cluster, Config, ConfigError, TEXT_BYTES_MAX};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -113,6 +113,21 @@ pub fn load_secret(path: &Path) -> Result<Secret, FileError> {
         return Err(FileError::SecretLength { path: path.to_owned(), bytes: bytes.len() });
     }
     Ok(Secret(bytes))
+}
+
+/// The secret files that a configuration in `config` names, the one to write under first.
+#[must_use]
+pub fn secret_files(config: &Path, cluster: &Cluster) -> Vec<PathBuf> {
+    let all = [&cluster.secret_file].into_iter().chain(&cluster.other_secret_files);
+    all.map(|path| relative_to(config, path)).collect()
+}
+
+/// Reads all of them.
+///
+/// # Errors
+/// As [`load_secret`], for the first that cannot be used.
+pub fn load_secrets(config: &Path, cluster: &Cluster) -> Result<Vec<Secret>, FileError> {
+    secret_files(config, cluster).iter().map(|path| load_secret(path)).collect()
 }
 
 /// `path` as the configuration file `config` means it: relative to the directory that file is in.

@@ -70,6 +70,12 @@ pub trait Program {
     /// What the admin listener asks; it may keep `control` to put commands to the node.
     fn source(control: Control<Self::Node>) -> Self::Source;
 
+    /// Has the running node take other secrets over, which were read again.
+    ///
+    /// # Errors
+    /// They cannot be used, or the node did not answer. The node goes on with those that it has.
+    fn set_secrets(control: &Control<Self::Node>, secrets: &[Secret]) -> anyhow::Result<()>;
+
     /// Whose moves are written to the log, if there are any.
     fn moves(_control: Control<Self::Node>) -> Option<Arc<dyn ConnectionSource>> {
         None
@@ -88,8 +94,8 @@ pub struct Start<'a, C> {
     pub config: &'a C,
     /// Where the configuration is; relative paths in it start there ([`files::relative_to`]).
     pub config_path: &'a Path,
-    /// The cluster's secret.
-    pub secret: &'a Secret,
+    /// The cluster's secrets, the one to write under first; at least one.
+    pub secrets: &'a [Secret],
     /// The Ethernet address of each port, in the order of `[[port]]`.
     pub macs: &'a [MacAddr],
     /// This start's boot id.
@@ -157,12 +163,12 @@ fn check<P: Program>(path: &Path) -> Result<String, Failure> {
     Ok(P::summary(&config))
 }
 
-/// The configuration in `path`, and the cluster's secret that it names.
-pub(crate) fn load<P: Program>(path: &Path) -> Result<(P::Config, Secret), Failure> {
+/// The configuration in `path`, and the cluster's secrets that it names.
+pub(crate) fn load<P: Program>(path: &Path) -> Result<(P::Config, Vec<Secret>), Failure> {
     let config: P::Config = files::load_config(path)?;
-    let secret = files::load_secret(&files::relative_to(path, &P::common(&config).cluster.secret_file))?;
+    let secrets = files::load_secrets(path, &P::common(&config).cluster)?;
     P::check_files(&config, path).map_err(Failure::Invalid)?;
-    Ok((config, secret))
+    Ok((config, secrets))
 }
 
 fn key_list(keys: &[Key]) -> String {

@@ -1,4 +1,4 @@
-//! Signals: the first SIGINT or SIGTERM asks for a clean stop, the second stops at once.
+//! Signals: the first SIGINT or SIGTERM asks for a clean stop, the second stops at once. SIGHUP has the secrets read again.
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -21,13 +21,13 @@ enum Reaction {
     Stop(StopRequest),
     /// The loop had its chance twice.
     Exit,
-    /// Nothing, said aloud.
-    Ignore,
+    /// The secrets are read again.
+    Reload,
 }
 
 fn react(signal: i32, stops_before: u32) -> Reaction {
     match (signal, stops_before) {
-        (SIGHUP, _) => Reaction::Ignore,
+        (SIGHUP, _) => Reaction::Reload,
         (_, 0) => Reaction::Stop(StopRequest::Clean),
         (_, 1) => Reaction::Stop(StopRequest::Immediate),
         _ => Reaction::Exit,
@@ -43,11 +43,14 @@ pub struct SignalWatch {
 
 impl SignalWatch {
     /// Calls `on_stop` for the first and for the second stop signal, from a thread of its own. A third ends the process with code 1,
-    /// should the second not have been enough. SIGHUP changes nothing.
+    /// should the second not have been enough. For each SIGHUP it calls `on_hangup`.
     ///
     /// # Errors
     /// The handlers could not be installed, or no thread could be started.
-    pub fn start(mut on_stop: impl FnMut(StopRequest) + Send + 'static) -> io::Result<Self> {
+    pub fn start(
+        mut on_stop: impl FnMut(StopRequest) + Send + 'static,
+        mut on_hangup: impl FnMut() + Send + 'static,
+    ) -> io::Result<Self> {
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         let handle = signals.handle();
         let wait = move || {
@@ -63,9 +66,7 @@ impl SignalWatch {
                         tracing::error!(signal, "third stop signal: the poll loop does not end; leaving it behind");
                         process::exit(1);
                     }
-                    Reaction::Ignore => {
-                        tracing::warn!("SIGHUP changes nothing: the configuration is read at start only");
-                    }
+                    Reaction::Reload => on_hangup(),
                 }
             }
         };
@@ -98,20 +99,26 @@ mod tests {
             assert_eq!(react(signal, 2), Reaction::Exit);
         }
         for stops in 0..3 {
-            assert_eq!(react(SIGHUP, stops), Reaction::Ignore);
+            assert_eq!(react(SIGHUP, stops), Reaction::Reload);
         }
     }
 
     #[test]
     fn real_signals_arrive_in_order() {
         let (seen, saw) = mpsc::channel();
-        let watch = SignalWatch::start(move |request| seen.send(request).unwrap()).unwrap();
+        let hung_up = seen.clone();
+        let watch =
+            SignalWatch::start(move |request| seen.send(Some(request)).unwrap(), move || hung_up.send(None).unwrap())
+                .unwrap();
         let next = || saw.recv_timeout(Duration::from_secs(5)).unwrap();
-        raise(SIGHUP).unwrap();
+        for _ in 0..2 {
+            raise(SIGHUP).unwrap();
+            assert_eq!(next(), None);
+        }
         raise(SIGTERM).unwrap();
-        assert_eq!(next(), StopRequest::Clean);
+        assert_eq!(next(), Some(StopRequest::Clean));
         raise(SIGINT).unwrap();
-        assert_eq!(next(), StopRequest::Immediate);
+        assert_eq!(next(), Some(StopRequest::Immediate));
         drop(watch);
         assert!(saw.recv().is_err(), "the thread has ended");
     }

@@ -1,5 +1,6 @@
 //! The start of a node, its run and its end, the same for both programs.
 
+use crate::admin::secrets::Reload;
 use crate::admin::{self, AdminServer};
 use crate::boot;
 use crate::files;
@@ -15,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tracing::info;
+use tracing::{error, info};
 
 /// Runs the node of the configuration in `path` in shell `S` until it is told to stop. `arguments` are EAL's from the command line.
 ///
@@ -25,7 +26,7 @@ where
     P: Program + 'static,
     S: Shell<P::Node>,
 {
-    let (config, secret) = load::<P>(path)?;
+    let (config, secrets) = load::<P>(path)?;
     let common = P::common(&config);
     log::start(&common.log).map_err(|error| Failure::Invalid(error.into()))?;
     info!(program = P::NAME, version = P::VERSION, config = %path.display(), "{}", P::summary(&config));
@@ -41,30 +42,40 @@ where
     let start = Start {
         config: &config,
         config_path: path,
-        secret: &secret,
+        secrets: &secrets,
         macs: &macs,
         boot,
         seed,
         unix_at_origin_s: unix_at_origin_s(),
     };
     let node = P::node(&start).context("cannot build the node").map_err(Failure::Failed)?;
-    // The node has what it needs of it; the copy here is wiped.
-    drop(secret);
+    // The node has what it needs of them; the copies here are wiped.
+    drop(secrets);
 
     let remote = shell.remote();
     let stopping = Arc::new(AtomicBool::new(false));
+    let control = Control::new(Arc::clone(&remote));
+    let reload: Arc<dyn Reload> = {
+        let (control, path, cluster) = (control.clone(), path.to_owned(), common.cluster.clone());
+        Arc::new(move || P::set_secrets(&control, &files::load_secrets(&path, &cluster)?))
+    };
     let signals = {
         let (remote, stopping) = (Arc::clone(&remote), Arc::clone(&stopping));
         let on_stop = move |request| {
             stopping.store(true, Ordering::Relaxed);
             remote.stop(request);
         };
-        SignalWatch::start(on_stop).context("cannot watch for signals").map_err(Failure::Failed)?
+        let reload = Arc::clone(&reload);
+        let on_hangup = move || match reload() {
+            Ok(()) => info!("the secrets were read again"),
+            Err(error) => error!("the secrets stay as they were: {error:#}"),
+        };
+        SignalWatch::start(on_stop, on_hangup).context("cannot watch for signals").map_err(Failure::Failed)?
     };
-    let control = Control::new(Arc::clone(&remote));
     let identity = Identity::new::<P>(common, &macs, boot);
     let source = WholeSource::<P> { remote, node: P::source(control.clone()), identity, stopping };
-    let router = admin::router(Arc::new(source)).merge(P::routes(control.clone()));
+    let router =
+        admin::router(Arc::new(source)).merge(P::routes(control.clone())).merge(admin::secrets::router(reload));
     let listen = common.admin.listen;
     let cannot_listen = || format!("cannot listen on admin.listen, {listen}");
     let admin = AdminServer::start(listen, router).with_context(cannot_listen).map_err(Failure::Failed)?;

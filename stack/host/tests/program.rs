@@ -2,11 +2,12 @@
 //!
 //! One test runs the node, because signals and logging belong to the process.
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use axum::Router;
 use axum::routing::post;
 use baton_config::{Checker, Common, Config, Key, known_keys, table};
 use baton_host::admin::ask;
+use baton_host::files::Secret;
 use baton_host::signals::StopRequest;
 use baton_host::{
     AdminSource, Control, Metrics, PortNumbers, Program, Remote, Shell, ShellNumbers, Start, Unavailable, execute,
@@ -200,10 +201,15 @@ impl Program for FakeProgram {
         if start.config.common.node.name.as_str() == "unbuildable" {
             bail!("no");
         }
-        assert_eq!(start.secret.bytes(), [9; 32]);
+        assert_eq!(start.secrets[0].bytes(), [9; 32]);
         assert_eq!(start.macs, [MacAddr([2, 0, 0, 0, 0, 1])]);
         assert!(start.boot > 0 && start.seed != [0; 32]);
         Ok(FakeNode { commands: 0, stopped: false })
+    }
+
+    fn set_secrets(_: &Control<FakeNode>, secrets: &[Secret]) -> anyhow::Result<()> {
+        ensure!(!secrets.is_empty(), "no secrets");
+        Ok(())
     }
 
     fn source(control: Control<FakeNode>) -> FakeSource {

@@ -33,7 +33,8 @@ fn front_end(plan: &Plan, tuning: &Tuning) -> Member {
     let name = place.name.clone();
     let make: Maker = Box::new(move |boot| {
         let seed = seed_of(&plan, &place, boot);
-        let life = baton_frontend::settings::Life { boot: Boot(boot), seed, secret: secret(), macs: &[place.mac] };
+        let life =
+            baton_frontend::settings::Life { boot: Boot(boot), seed, secrets: secret().into(), macs: &[place.mac] };
         Box::new(FrontEnd::new(baton_frontend::Settings::new(&config, life)))
     });
     Member { name, role: Role::FrontEnd, make }
@@ -46,7 +47,8 @@ fn back_end(plan: &Plan, place: &Place, tuning: &Tuning) -> Member {
     let make: Maker = Box::new(move |boot| {
         let seed = seed_of(&plan, &place, boot);
         let (macs, unix_at_origin_s): (&[_], _) = (&[place.mac], UNIX_AT_ORIGIN_S);
-        let life = baton_backend::settings::Life { boot: Boot(boot), seed, secret: secret(), macs, unix_at_origin_s };
+        let life =
+            baton_backend::settings::Life { boot: Boot(boot), seed, secrets: secret().into(), macs, unix_at_origin_s };
         Box::new(BackEnd::new(baton_backend::Settings::new(&config, life), Probe))
     });
     Member { name, role: Role::BackEnd, make }

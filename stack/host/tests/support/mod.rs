@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, reason = "shared by test files")]
 
 use baton_config::{Checker, Common, Config, Key, known_keys, table};
+use baton_host::files::Secret;
 use baton_host::{AdminSource, Control, DpdkShell, Metrics, Program, Start, Unavailable, execute};
 use baton_stack::addr::MacAddr;
 use baton_stack::node::{Frame, Node, PortId, Transmit, Verdict};
@@ -130,6 +131,10 @@ impl Program for SinkProgram {
             stopped_at: None,
             now: Instant::ZERO,
         })
+    }
+
+    fn set_secrets(_: &Control<Sink>, _: &[Secret]) -> anyhow::Result<()> {
+        Ok(())
     }
 
     fn source(control: Control<Sink>) -> SinkSource {
