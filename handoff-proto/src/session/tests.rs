@@ -363,6 +363,28 @@ fn an_old_datagram_is_dropped() {
     assert_eq!(deliver(at(hour), A, &mut b, &third), Err(DropReason::MessageStale));
 }
 
+/// R10: a session that is used does not grow more patient with time, also if the clocks drift apart.
+#[test]
+fn an_old_session_drops_old_datagrams_too() {
+    let (mut a, mut b) = friends();
+    let life = u64::try_from(MESSAGE_LIFE.as_millis()).unwrap();
+    let day = 86_400_000;
+    let mut sent = |now| {
+        a.send(P, &done(1)).unwrap();
+        datagrams(now, &mut a).remove(0)
+    };
+    // One a second, of a clock that loses 50 millionths: 4.3 s in all.
+    let late = |ms: u64| ms + ms / 20_000;
+    for ms in (1_000..=day).step_by(1_000) {
+        let datagram = sent(at(ms));
+        assert_eq!(deliver(at(late(ms)), A, &mut b, &datagram), Ok(vec!["Done"]), "after {ms} ms");
+    }
+    let (young, old) = (sent(at(day + 1_000)), sent(at(day + 1_000)));
+    let received = late(day + 1_000);
+    assert_eq!(deliver(at(received + life), A, &mut b, &young), Ok(vec!["Done"]));
+    assert_eq!(deliver(at(received + life + 20), A, &mut b, &old), Err(DropReason::MessageStale));
+}
+
 #[test]
 fn peers_take_turns_and_an_unreachable_one_waits() {
     let mut a = sessions("a", 10, 1);

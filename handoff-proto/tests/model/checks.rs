@@ -189,10 +189,8 @@ fn the_larger_runs() {
         ("two moves, 1 restart", Rules { crashes: 1, restarts: 1, ..TWO_MOVES }),
         ("two moves, 1 crash, 1 tick", Rules { crashes: 1, ticks: 1, ..TWO_MOVES }),
         ("two moves, 1 refusal, 1 more attempt", Rules { refusals: 1, grants: 3, ..TWO_MOVES }),
-        ("two moves, 2 ticks in a life", Rules { ticks: 2, life: 2, ..TWO_MOVES }),
-        ("one move, 2 crashes, 1 restart", Rules { crashes: 2, restarts: 1, ..ONE_MOVE }),
-        ("two moves, 1 segment, 1 refusal", Rules { segments: 1, refusals: 1, evictions: 1, ..TWO_MOVES }),
-        ("four nodes, three moves", Rules { backs: 3, plan: &[1, 2, 3], grants: 3, ..TWO_MOVES }),
+        ("one move, 2 ticks, each half a message's life", Rules { ticks: 2, life: 2, ..ONE_MOVE }),
+        ("two moves, 1 segment, 1 refusal, 1 eviction", Rules { segments: 1, refusals: 1, evictions: 1, ..TWO_MOVES }),
     ] {
         if name.contains(&only) {
             holds_in_depth(name, rules);

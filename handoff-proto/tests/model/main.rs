@@ -7,6 +7,7 @@ mod back;
 mod checks;
 mod client;
 mod front;
+mod lease;
 mod mutants;
 mod net;
 mod settle;

@@ -29,6 +29,11 @@ impl Packet {
         Message::decode(&mut Reader::new(&self.bytes)).expect("what was encoded decodes")
     }
 
+    fn says(&self, other: &Self) -> bool {
+        let ends = |packet: &Self| (packet.to, packet.from, packet.to_boot, packet.from_boot);
+        ends(self) == ends(other) && self.bytes == other.bytes
+    }
+
     fn arrives_once(&self) -> bool {
         matches!(self.message(), Message::Join(_) | Message::LeaseReq(_) | Message::Lease(_))
     }
@@ -53,10 +58,18 @@ impl Net {
         self.0.is_empty()
     }
 
+    /// An older copy of the same can do nothing that a younger one cannot.
     pub(crate) fn insert(&mut self, packet: Packet) {
-        if let Err(place) = self.0.binary_search(&packet) {
-            Arc::make_mut(&mut self.0).insert(place, packet);
+        let copy = self.0.iter().position(|other| other.says(&packet));
+        if copy.is_some_and(|place| self.0[place].age <= packet.age) {
+            return;
         }
+        let packets = Arc::make_mut(&mut self.0);
+        if let Some(place) = copy {
+            packets.remove(place);
+        }
+        let place = packets.partition_point(|other| *other < packet);
+        packets.insert(place, packet);
     }
 
     /// Takes what is delivered, if it comes only once.
