@@ -311,10 +311,15 @@ fn take_turn<N: Node>(node: &mut N, now: Instant, burst: &mut Vec<Buffer>, wire:
 }
 
 fn take_frames<N: Node>(node: &mut N, now: Instant, burst: &mut Vec<Buffer>, wire: &mut Wire) {
-    for mut frame in burst.drain(..) {
-        match node.handle_frame(now, PortId(0), &mut frame, wire) {
-            Verdict::Free => wire.free(frame),
-            Verdict::Forward(_) => wire.forward(frame),
+    while !burst.is_empty() {
+        let count = burst.len().min(BURST);
+        let mut verdicts = [Verdict::Free; BURST];
+        node.handle_burst(now, PortId(0), &mut burst[..count], &mut verdicts[..count], wire);
+        for (frame, verdict) in burst.drain(..count).zip(verdicts) {
+            match verdict {
+                Verdict::Free => wire.free(frame),
+                Verdict::Forward(_) => wire.forward(frame),
+            }
         }
     }
 }

@@ -98,8 +98,9 @@ impl FrontEnd {
         let envelope = self.envelope(port, &flow, client_mac).ok_or(DropReason::NotOurs)?;
         let c = self.next_conn_id();
         let state = RouteState::new(self.board.own_generation());
-        let (place, moving, since) = (Place::Leaving, None, now);
-        let route = Route { c, flow, state, first: None, place, moving, since, port, client_mac, last_ack, seq_end };
+        let (place, first, moving) = (Place::Leaving, Epoch::FIRST, None);
+        let since_s = u32::try_from(now.micros() / 1_000_000).unwrap_or(u32::MAX);
+        let route = Route { c, flow, state, first, place, moving, since_s, port, client_mac, last_ack, seq_end };
         let route = self.routes.insert(route).ok_or(DropReason::ConnectionLimit)?;
         let accepted = Accepted::new(c, route, Cursor::new(), Donor::new(c, Epoch::FIRST), Served::NOTHING);
         match self.engine.insert(now, tcb, accepted, port, envelope) {

@@ -93,7 +93,7 @@ impl FrontEnd {
                 if self.frozen.contains_key(&c) {
                     // The donor of the first handoff confirms on its own account.
                     self.tell_donor(now, c, from, message)?;
-                } else if route.first == Some(installed.e2) {
+                } else if route.first == installed.e2 {
                     // It has, and its DONE was lost.
                     out.send(from, &Done { c, e2: installed.e2 }.into());
                 }
@@ -153,13 +153,13 @@ impl FrontEnd {
     fn decided(&mut self, now: Instant, key: RouteKey, decision: Decision) {
         match decision {
             Decision::Keep => {}
-            Decision::Route { epoch, .. } => {
+            Decision::Route { to, epoch } => {
                 let Some(route) = self.routes.get_mut(key) else { return };
                 let c = route.c;
                 if matches!(route.place, Place::Leaving) {
-                    route.first = Some(epoch);
+                    route.first = epoch;
                 }
-                route.place = Place::Away;
+                route.place = Place::Away(to);
                 self.stats.moves += 1;
                 self.end_move(key, epoch, |event| {
                     let after = now.since(event.asked);

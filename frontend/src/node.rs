@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  frame --Ports--> UDP  --> messages.rs   what back-ends say
-//!                   TCP  --> route known?  away: note ACK and sequence end, rewrite, send on      (the fast path)
+//!                   TCP  --> route known?  away: note ACK and sequence end, rewrite, send on      (plain ones: forward.rs)
 //!                                          here: engine, then accept.rs: first head -> dispatcher -> first handoff
 //!                            SYN           cookies.rs: remembered by accept.rs, or answered with a cookie
 //!                            its cookie    accept.rs
@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::slice;
 
 use ahash::RandomState;
 use baton_stack::addr::{ConnId, Flow, IpAddr, MacAddr};
@@ -33,6 +34,7 @@ use handoff_proto::session::{Identity, PeerIndex, Role, Sessions};
 use crate::accept::Accepted;
 use crate::cookies::Cookies;
 use crate::dispatch::Dispatcher;
+use crate::forward::Hops;
 use crate::handoff::Frozen;
 use crate::routes::{Place, Route, RouteKey, Routes};
 use crate::settings::Settings;
@@ -61,6 +63,7 @@ pub struct FrontEnd {
     pub(crate) ports: Ports,
     pub(crate) sessions: Sessions,
     pub(crate) directory: Directory,
+    pub(crate) hops: Hops,
     pub(crate) board: LeaseBoard,
     pub(crate) arbiter: Arbiter,
     pub(crate) routes: Routes,
@@ -211,6 +214,7 @@ impl FrontEnd {
                 nodes,
                 macs: HashSet::with_hasher(RandomState::with_seeds(d, c, b, a)),
             },
+            hops: Hops::new(settings.backends.len()),
             board,
             arbiter: Arbiter::new(),
             routes: Routes::new(settings.connections_max, [a, b, c, d]),
@@ -235,6 +239,29 @@ impl FrontEnd {
         }
     }
 
+    /// Takes a frame the long way.
+    pub(crate) fn handle_any<F: Frame, T: Transmit>(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        frame: &mut F,
+        tx: &mut T,
+    ) -> Verdict {
+        let result = match self.ports.handle_frame(now, port, frame, tx) {
+            Input::Done(verdict) => return verdict,
+            Input::Tcp { flow, src_mac, ip } => self.handle_tcp(now, port, frame, (flow, src_mac, ip), tx),
+            Input::Udp { from, src_mac, port, payload } if port == self.settings.udp_port => {
+                self.handle_datagram(now, (from, src_mac), &mut frame.bytes_mut()[payload]).map(|()| Verdict::Free)
+            }
+            Input::Udp { .. } => Err(DropReason::NotOurs),
+            Input::IcmpError { flow, too_big, ip } => self.handle_error(now, frame, &flow, (too_big, &ip)),
+        };
+        result.unwrap_or_else(|reason| {
+            self.ports.drops.count(reason);
+            Verdict::Free
+        })
+    }
+
     /// Takes a client's segment, or one that a back-end has given back.
     fn handle_tcp<F: Frame, T: Transmit>(
         &mut self,
@@ -251,7 +278,7 @@ impl FrontEnd {
         let Some(route) = self.routes.get_mut(key) else { return Err(DropReason::UnknownFlow) };
         route.note(&frame.bytes()[ip.l4.clone()]);
         match &route.place {
-            Place::Away | Place::Leaving => {
+            Place::Away(_) | Place::Leaving => {
                 let owner = match route.place {
                     Place::Leaving => self.frozen.get(&route.c).and_then(|f| f.donor.frozen_towards()).map(|to| to.1),
                     _ => Some(route.state.owner()),
@@ -449,19 +476,20 @@ impl Node for FrontEnd {
         frame: &mut F,
         tx: &mut T,
     ) -> Verdict {
-        let result = match self.ports.handle_frame(now, port, frame, tx) {
-            Input::Done(verdict) => return verdict,
-            Input::Tcp { flow, src_mac, ip } => self.handle_tcp(now, port, frame, (flow, src_mac, ip), tx),
-            Input::Udp { from, src_mac, port, payload } if port == self.settings.udp_port => {
-                self.handle_datagram(now, (from, src_mac), &mut frame.bytes_mut()[payload]).map(|()| Verdict::Free)
-            }
-            Input::Udp { .. } => Err(DropReason::NotOurs),
-            Input::IcmpError { flow, too_big, ip } => self.handle_error(now, frame, &flow, (too_big, &ip)),
-        };
-        result.unwrap_or_else(|reason| {
-            self.ports.drops.count(reason);
-            Verdict::Free
-        })
+        let mut verdict = Verdict::Free;
+        self.handle_frames(now, port, slice::from_mut(frame), slice::from_mut(&mut verdict), tx);
+        verdict
+    }
+
+    fn handle_burst<F: Frame, T: Transmit>(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        frames: &mut [F],
+        verdicts: &mut [Verdict],
+        tx: &mut T,
+    ) {
+        self.handle_frames(now, port, frames, verdicts, tx);
     }
 
     fn poll<T: Transmit>(&mut self, now: Instant, tx: &mut T) {
@@ -545,8 +573,8 @@ impl FrontEnd {
     ) -> Result<Verdict, DropReason> {
         let route = self.routes.of_flow(flow).and_then(|key| self.routes.get(key)).ok_or(DropReason::Icmp)?;
         match route.place {
-            Place::Away => {
-                let addr = self.directory.addr_of(route.state.owner()).ok_or(DropReason::OwnerUnknown)?;
+            Place::Away(owner) => {
+                let addr = self.directory.addr_of(owner).ok_or(DropReason::OwnerUnknown)?;
                 self.ports.forward(now, frame, ip, addr)
             }
             Place::Here(key) => {

@@ -27,13 +27,13 @@ impl FrontEnd {
             state: match route.place {
                 Place::Here(_) => "here",
                 Place::Leaving => "leaving",
-                Place::Away if route.state.is_settling() => "settling",
-                Place::Away => "routed",
+                Place::Away(_) if route.state.is_settling() => "settling",
+                Place::Away(_) => "routed",
                 Place::TimeWait(_) => "time_wait",
             },
             moving_to: route.state.pending().map(|grant| self.name_of(grant.to)),
             served: None,
-            age: now.since(route.since),
+            age: now.since(Instant::from_micros(u64::from(route.since_s) * 1_000_000)),
         }
     }
 
@@ -76,10 +76,10 @@ impl FrontEnd {
             Place::TimeWait(_) => return Err(WishRefused::Closing),
             Place::Leaving => return Err(WishRefused::Moving),
             Place::Here(_) => return Err(WishRefused::AtFrontEnd),
-            Place::Away if route.state.is_settling() => return Err(WishRefused::Moving),
-            Place::Away if owner == node => return Err(WishRefused::SameNode),
-            Place::Away if self.board.generation(node) == Generation::NONE => return Err(WishRefused::NodeDown),
-            Place::Away => {}
+            Place::Away(_) if route.state.is_settling() => return Err(WishRefused::Moving),
+            Place::Away(_) if owner == node => return Err(WishRefused::SameNode),
+            Place::Away(_) if self.board.generation(node) == Generation::NONE => return Err(WishRefused::NodeDown),
+            Place::Away(_) => {}
         }
         let mut out = self.directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
         out.send(owner, &MoveWish { c, e, to: node }.into());

@@ -1,6 +1,7 @@
 //! Addresses: of Ethernet, of connections and of connections' ends.
 
 use core::fmt;
+use core::hash::{Hash, Hasher};
 pub use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An Ethernet address.
@@ -50,12 +51,35 @@ impl fmt::Display for Endpoint {
 }
 
 /// The 4-tuple of a client connection. Both addresses are of one family.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Flow {
     /// The client's end.
     pub client: Endpoint,
     /// Our end: VIP and listening port.
     pub vip: Endpoint,
+}
+
+/// In as few words as there are bits: a hash of every packet's flow is taken.
+impl Hash for Flow {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let ports = u32::from(self.client.port) << 16 | u32::from(self.vip.port);
+        match (self.client.addr, self.vip.addr) {
+            (IpAddr::V4(client), IpAddr::V4(vip)) => {
+                let addresses = u128::from(client.to_bits()) << 32 | u128::from(vip.to_bits());
+                state.write_u128(addresses << 32 | u128::from(ports));
+            }
+            (client, vip) => {
+                for addr in [client, vip] {
+                    match addr {
+                        IpAddr::V4(addr) => state.write_u32(addr.to_bits()),
+                        IpAddr::V6(addr) => state.write_u128(addr.to_bits()),
+                    }
+                }
+                state.write_u32(ports);
+            }
+        }
+    }
 }
 
 impl Flow {

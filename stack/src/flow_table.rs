@@ -1,17 +1,17 @@
-//! What a node knows of each flow: a hash table with a limit, sized once so that it never rehashes under load.
+//! What a node knows of each flow: a hash table with a limit, whose index is made once and never rehashed.
 
 use ahash::RandomState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
+use slab::Slab;
 
 use crate::addr::Flow;
+use crate::index::Index;
 
 /// A table from flow to `V`.
 #[derive(Clone, Debug)]
 pub struct FlowTable<V> {
-    entries: HashTable<(Flow, V)>,
+    entries: Slab<(Flow, V)>,
+    index: Index,
     hasher: RandomState,
-    limit: usize,
 }
 
 /// The table holds as many flows as its limit allows.
@@ -19,23 +19,32 @@ pub struct FlowTable<V> {
 pub struct TableFull;
 
 impl<V> FlowTable<V> {
-    /// An empty table for at most `limit` flows. The seeds are secret and new with every boot: whoever knows
-    /// them could choose flows that collide.
+    /// An empty table for at most `limit` flows, [`PLACES_MAX`](crate::index::PLACES_MAX) of them at the most. The seeds are secret and
+    /// new with every boot: whoever knows them could choose flows that collide.
     #[must_use]
     pub fn new(limit: usize, seeds: [u64; 4]) -> Self {
         let [a, b, c, d] = seeds;
-        Self { entries: HashTable::with_capacity(limit), hasher: RandomState::with_seeds(a, b, c, d), limit }
+        Self { entries: Slab::new(), index: Index::new(limit), hasher: RandomState::with_seeds(a, b, c, d) }
+    }
+
+    #[inline]
+    fn place(&self, flow: &Flow) -> Option<usize> {
+        let is_it = |place| self.entries.get(place).is_some_and(|(key, _)| key == flow);
+        self.index.find(self.hasher.hash_one(flow), is_it)
     }
 
     /// What is known of `flow`.
     #[must_use]
+    #[inline]
     pub fn get(&self, flow: &Flow) -> Option<&V> {
-        self.entries.find(self.hasher.hash_one(flow), |(key, _)| key == flow).map(|(_, value)| value)
+        Some(&self.entries.get(self.place(flow)?)?.1)
     }
 
     /// As [`FlowTable::get`], to be changed.
+    #[inline]
     pub fn get_mut(&mut self, flow: &Flow) -> Option<&mut V> {
-        self.entries.find_mut(self.hasher.hash_one(flow), |(key, _)| key == flow).map(|(_, value)| value)
+        let place = self.place(flow)?;
+        Some(&mut self.entries.get_mut(place)?.1)
     }
 
     /// Notes `value`, returning what was known before.
@@ -43,39 +52,37 @@ impl<V> FlowTable<V> {
     /// # Errors
     /// [`TableFull`] for a flow not yet known when the table is at its limit; nothing changes then.
     pub fn insert(&mut self, flow: Flow, value: V) -> Result<Option<V>, TableFull> {
-        let full = self.entries.len() >= self.limit;
-        let hash = self.hasher.hash_one(flow);
-        match self.entries.entry(hash, |(key, _)| *key == flow, |(key, _)| self.hasher.hash_one(key)) {
-            Entry::Occupied(mut entry) => Ok(Some(core::mem::replace(&mut entry.get_mut().1, value))),
-            Entry::Vacant(_) if full => Err(TableFull),
-            Entry::Vacant(entry) => {
-                entry.insert((flow, value));
-                Ok(None)
-            }
+        if let Some(known) = self.get_mut(&flow) {
+            return Ok(Some(core::mem::replace(known, value)));
         }
+        let place = self.entries.vacant_key();
+        self.index.insert(self.hasher.hash_one(flow), place).map_err(|_| TableFull)?;
+        self.entries.insert((flow, value));
+        Ok(None)
     }
 
     /// Forgets `flow`, returning what was known.
     pub fn remove(&mut self, flow: &Flow) -> Option<V> {
-        let entry = self.entries.find_entry(self.hasher.hash_one(flow), |(key, _)| key == flow).ok()?;
-        Some(entry.remove().0.1)
+        let place = self.place(flow)?;
+        self.index.remove(self.hasher.hash_one(flow), place);
+        self.entries.try_remove(place).map(|(_, value)| value)
     }
 
     /// How many flows are known.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
+    pub const fn len(&self) -> usize {
+        self.index.len()
     }
 
     /// Whether no flow is known.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.index.is_empty()
     }
 
-    /// Every flow, in no useful order (but the same in two runs with the same seeds and history).
+    /// Every flow, in no useful order (but the same in two runs with the same history).
     pub fn iter(&self) -> impl Iterator<Item = (&Flow, &V)> {
-        self.entries.iter().map(|(flow, value)| (flow, value))
+        self.entries.iter().map(|(_, (flow, value))| (flow, value))
     }
 }
 

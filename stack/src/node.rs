@@ -10,7 +10,7 @@
 //!                  every call may write new frames through its Transmit
 //! ```
 //!
-//! A world calls `handle_frame` for each frame of a receive burst, then `poll` once, then sends the
+//! A world calls `handle_frame` for each frame of a receive burst, or `handle_burst` for all of them, then `poll` once, then sends the
 //! frames that were written; it calls `poll` again no later than `poll_at`.
 
 use crate::time::Instant;
@@ -85,6 +85,21 @@ pub trait Node {
     /// Handles one received frame. Never panics, whatever the bytes.
     fn handle_frame<F: Frame, T: Transmit>(&mut self, now: Instant, port: PortId, frame: &mut F, tx: &mut T)
     -> Verdict;
+
+    /// Handles a burst of received frames, in their order, as [`Node::handle_frame`] does each, and says of each what becomes of it:
+    /// `verdicts` is as long as `frames`. A node may look at all of them first.
+    fn handle_burst<F: Frame, T: Transmit>(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        frames: &mut [F],
+        verdicts: &mut [Verdict],
+        tx: &mut T,
+    ) {
+        for (frame, verdict) in frames.iter_mut().zip(verdicts) {
+            *verdict = self.handle_frame(now, port, frame, tx);
+        }
+    }
 
     /// Does what is due at `now`: timers, segments that became sendable, messages. Bounded work per call;
     /// when work is left over, [`Node::poll_at`] says `now` or earlier.

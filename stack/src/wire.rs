@@ -209,22 +209,36 @@ pub fn parse_udp(frame: &[u8], ip: &IpLayers) -> Result<(u16, u16, Range<usize>)
 /// # Errors
 /// [`DropReason::HopLimit`] when the packet has come to its last hop.
 pub fn forward_in_place(frame: &mut [u8], ip: &IpLayers, src: MacAddr, dst: MacAddr) -> Result<(), DropReason> {
-    if ip.hop_limit <= 1 {
+    rewrite(frame, ip.ip_offset, ip.src.is_ipv4(), ip.hop_limit, src, dst)
+}
+
+/// As [`forward_in_place`], told all that it needs of the packet.
+#[inline]
+pub(crate) fn rewrite(
+    frame: &mut [u8],
+    ip_offset: usize,
+    is_ipv4: bool,
+    hop_limit: u8,
+    src: MacAddr,
+    dst: MacAddr,
+) -> Result<(), DropReason> {
+    if hop_limit <= 1 {
         return Err(DropReason::HopLimit);
     }
-    let header = &mut frame[ip.ip_offset..ip.l4.start];
-    match ip.src {
-        IpAddr::V4(_) => {
-            let old = u16::from_be_bytes([header[8], header[9]]);
-            let new = old - 0x0100;
-            header[8] = ip.hop_limit - 1;
-            let sum = checksum::updated(u16::from_be_bytes([header[10], header[11]]), old, new);
-            header[10..12].copy_from_slice(&sum.to_be_bytes());
-        }
-        IpAddr::V6(_) => header[7] = ip.hop_limit - 1,
+    let (macs, rest) = frame.split_first_chunk_mut::<12>().ok_or(DropReason::Truncated)?;
+    let ip = rest.get_mut(ip_offset - 12..).and_then(|ip| ip.first_chunk_mut::<IPV4_LEN>());
+    let ip = ip.ok_or(DropReason::Truncated)?;
+    if is_ipv4 {
+        ip[8] = hop_limit - 1;
+        // The word of hop limit and protocol is smaller by 0x0100, whatever it was.
+        let sum = checksum::updated(u16::from_be_bytes([ip[10], ip[11]]), 0x0100, 0);
+        [ip[10], ip[11]] = sum.to_be_bytes();
+    } else {
+        ip[7] = hop_limit - 1;
     }
-    frame[..6].copy_from_slice(&dst.0);
-    frame[6..12].copy_from_slice(&src.0);
+    let (to, from) = macs.split_at_mut(6);
+    to.copy_from_slice(&dst.0);
+    from.copy_from_slice(&src.0);
     Ok(())
 }
 

@@ -123,13 +123,9 @@ impl Ring {
         let mut came = 0;
         for (id, port) in near.iter_mut() {
             came += port.receive(rx);
-            rx.drain(|mut frame| match node.handle_frame(now, id, &mut frame, tx) {
-                Verdict::Free => Some(frame),
-                Verdict::Forward(to) => {
-                    tx.forward(to, frame);
-                    None
-                }
-            });
+            let (frames, verdicts) = rx.to_judge();
+            node.handle_burst(now, id, frames, verdicts, tx);
+            rx.finish(|to, frame| tx.forward(to, frame));
         }
         node.poll(now, tx);
         if node.may_transmit(now) {

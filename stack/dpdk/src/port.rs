@@ -6,6 +6,7 @@ use std::ptr;
 
 use arrayvec::ArrayVec;
 use baton_stack::addr::MacAddr;
+use baton_stack::node::{PortId, Verdict};
 use thiserror::Error;
 
 use crate::capabilities::{Capabilities, Grant, Lack, Link, Offer, QUEUES, grant};
@@ -239,10 +240,17 @@ impl Drop for Port {
 }
 
 /// The frames of one receive burst.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub struct RxBurst {
     frames: ArrayVec<Mbuf, BURST>,
+    verdicts: [Verdict; BURST],
     done: ArrayVec<Mbuf, BURST>,
+}
+
+impl Default for RxBurst {
+    fn default() -> Self {
+        Self { frames: ArrayVec::new(), verdicts: [Verdict::Free; BURST], done: ArrayVec::new() }
+    }
 }
 
 impl RxBurst {
@@ -256,6 +264,24 @@ impl RxBurst {
     #[must_use]
     pub fn frames(&self) -> &[Mbuf] {
         &self.frames
+    }
+
+    /// The frames, and a place for what becomes of each; [`RxBurst::finish`] does what they say.
+    pub fn to_judge(&mut self) -> (&mut [Mbuf], &mut [Verdict]) {
+        let verdicts = &mut self.verdicts[..self.frames.len()];
+        verdicts.fill(Verdict::Free);
+        (&mut self.frames, verdicts)
+    }
+
+    /// Gives `forward` the frames that go out again. The rest go back to their pool, all in one call.
+    pub fn finish(&mut self, mut forward: impl FnMut(PortId, Mbuf)) {
+        for (frame, verdict) in self.frames.drain(..).zip(&self.verdicts) {
+            match verdict {
+                Verdict::Forward(to) => forward(*to, frame),
+                Verdict::Free => self.done.push(frame),
+            }
+        }
+        self.done.free_all();
     }
 
     /// Hands over each frame. Those that come back go back to their pool, all in one call.

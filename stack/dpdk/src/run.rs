@@ -4,7 +4,7 @@ use std::fmt;
 use std::thread;
 use std::time::Duration;
 
-use baton_stack::node::{Node, PortId, Verdict};
+use baton_stack::node::{Node, PortId};
 use baton_stack::time::Instant;
 
 use crate::clock::Clock;
@@ -72,15 +72,11 @@ pub fn run<N: Node>(node: &mut N, ports: &mut Ports, inbox: &ControlInbox<N>, id
     RunReport { outcome, stats: numbers(&mut meter, ports, &tx) }
 }
 
-/// Has the node see each frame of a receive burst.
+/// Has the node see a receive burst. What it writes meanwhile leaves in front of what it sends on.
 fn handle<N: Node>(rx: &mut RxBurst, now: Instant, port: PortId, node: &mut N, tx: &mut TxBurst) {
-    rx.drain(|mut frame| match node.handle_frame(now, port, &mut frame, tx) {
-        Verdict::Free => Some(frame),
-        Verdict::Forward(to) => {
-            tx.forward(to, frame);
-            None
-        }
-    });
+    let (frames, verdicts) = rx.to_judge();
+    node.handle_burst(now, port, frames, verdicts, tx);
+    rx.finish(|to, frame| tx.forward(to, frame));
 }
 
 /// Answers waiting requests; whether there were any. Whoever does not wait for the answer any more misses it.

@@ -82,10 +82,10 @@ fn a_turn_sends_as_many_frames_as_its_limit_and_not_one_more() {
     let mut room = Room::simple();
     room.ask(Ask::Write(TRANSMIT_FRAMES_MAX));
     room.receive(TRANSMIT_FRAMES_MAX);
-    assert_eq!(room.ask(Ask::Counts), (512, 0, 0));
+    room.expect_counts((512, 0, 0));
     room.ask(Ask::Write(TRANSMIT_FRAMES_MAX + 1));
     room.receive(TRANSMIT_FRAMES_MAX);
-    assert_eq!(room.ask(Ask::Counts), (1_024, 1, 0));
+    room.expect_counts((1_024, 1, 0));
     // One refused is no frame dropped: the node still has it.
     assert_eq!(room.stop(Stop::Clean).stats.drops.total(), 0);
 }
@@ -95,10 +95,9 @@ fn what_the_device_does_not_take_is_counted_as_unsent() {
     assert_eq!(FLUSH_TRIES_MAX, 64);
     let mut room = Room::new(Mirror::default(), 8, 4_095, Idle::Adaptive);
     room.ask(Ask::Write(8));
-    // Handled after the first were sent.
-    room.ask(Ask::Counts);
+    room.expect_counts((8, 0, 0));
     room.ask(Ask::Write(3));
-    assert_eq!(room.ask(Ask::Counts), (11, 0, 0));
+    room.expect_counts((11, 0, 0));
     let stats = room.handle.numbers(PATIENCE).unwrap();
     assert_eq!((stats.ports[0].counted.tx_packets, stats.ports[0].tx_unsent), (8, 3));
     assert_eq!(room.receive(8).len(), 8);
@@ -110,13 +109,14 @@ fn an_empty_pool_refuses_and_nothing_is_lost() {
     let mut room = Room::new(Mirror::default(), 1_024, 32, Idle::Adaptive);
     room.ask(Ask::Write(40));
     let frames = room.receive(32);
-    assert_eq!(room.ask(Ask::Counts), (32, 8, 0));
+    room.expect_counts((32, 8, 0));
     room.ask(Ask::Write(1));
-    assert_eq!(room.ask(Ask::Counts), (32, 9, 0), "all frames are still about");
+    // All frames are still about.
+    room.expect_counts((32, 9, 0));
     drop(frames);
     room.ask(Ask::Write(1));
     room.receive(1);
-    assert_eq!(room.ask(Ask::Counts), (33, 9, 0));
+    room.expect_counts((33, 9, 0));
     room.stop(Stop::Clean);
 }
 

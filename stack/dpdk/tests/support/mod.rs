@@ -199,6 +199,15 @@ impl Room {
         self.handle.command(ask, PATIENCE).unwrap()
     }
 
+    /// Asks for the counts until they are these. An order is carried out in the turn after its answer at the latest, and a question may be
+    /// answered before that.
+    pub fn expect_counts(&self, counts: (usize, usize, usize)) {
+        let deadline = SystemTime::now() + PATIENCE;
+        while self.ask(Ask::Counts) != counts {
+            assert!(SystemTime::now() < deadline, "{:?}, not {counts:?}", self.ask(Ask::Counts));
+        }
+    }
+
     /// Sends a frame of `len` bytes with an order; returns where its bytes are.
     pub fn send(&mut self, order: u8, len: usize) -> *const u8 {
         let mut frame = self.far.pool().take().unwrap();
