@@ -3,7 +3,7 @@
 //! ```text
 //!  +----------------------+  Head: who, where, when (fixed, 76 bytes)
 //!  | version, ids, flow   |
-//!  +----------------------+  Block: the TCB's numbers (fixed, 200 bytes)
+//!  +----------------------+  Block: the TCB's numbers (fixed, 208 bytes)
 //!  | sequence numbers ... |
 //!  +----------------------+  the HTTP cursor (fixed, 32 bytes)
 //!  | cursor               |
@@ -22,8 +22,8 @@ use arrayvec::ArrayVec;
 use baton_http1::{CURSOR_LEN, Cursor};
 use baton_stack::addr::{ConnId, Endpoint, Flow, IpAddr, MacAddr};
 use baton_stack::tcp::{
-    EXTENTS_MAX, Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenRack, FrozenRecovery, FrozenTimers, Negotiated,
-    NewReno, OUT_OF_ORDER_RANGES_MAX, PathMtu, Rtt, Run, SeqNum, State,
+    Bulk, EXTENTS_MAX, Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenRack, FrozenRecovery, FrozenTimers,
+    Negotiated, NewReno, OUT_OF_ORDER_RANGES_MAX, PathMtu, Rtt, Run, SeqNum, State,
 };
 use baton_stack::time::Duration;
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
@@ -62,6 +62,13 @@ const KIND_UNDO: u16 = KIND_MUST_UNDERSTAND | 8;
 const KIND_SIGNALS: u16 = KIND_MUST_UNDERSTAND | 0x10;
 const KIND_WINDOW: u16 = KIND_MUST_UNDERSTAND | 0x11;
 const KIND_PATH: u16 = KIND_MUST_UNDERSTAND | 0x12;
+
+/// Kind and length in front of a part.
+const PART_HEADER_LEN: usize = 6;
+/// The longest part whose length is fixed, the flight's and the undo's aside.
+const PART_FIXED_LEN_MAX: usize = 24;
+/// Kinds of parts of which there is one at the most.
+const PARTS_MAX_ONCE: usize = 8;
 
 /// No time: the timer does not run.
 const NEVER: u64 = u64::MAX;
@@ -222,10 +229,12 @@ struct Block {
     sent_age: U64,
     heard_age: U64,
     waiting_age: U64,
+    /// How many bytes were sent and are acknowledged.
+    snd_place: U64,
 }
 
 const _: () = assert!(size_of::<Head>() == 76);
-const _: () = assert!(size_of::<Block>() == 200);
+const _: () = assert!(size_of::<Block>() == 208);
 const _: () = assert!(size_of::<Head>() + size_of::<Block>() + CURSOR_LEN < IDLE_IMAGE_BYTES_MAX);
 
 const FLAG_SACK: u8 = 1 << 0;
@@ -299,6 +308,16 @@ impl Image {
             plan: Plan(parts.plan),
             tcb: frozen_of(flow, &block, parts.tcb)?,
         })
+    }
+
+    /// How long the image of a connection is at the most that has this in it, with all bytes to send and one planned request.
+    #[must_use]
+    pub fn len_at_most(bulk: &Bulk) -> u64 {
+        let Bulk { local, extents, received, ranges, runs } = *bulk;
+        let parts = (extents + ranges + PARTS_MAX_ONCE) * (PART_HEADER_LEN + PART_FIXED_LEN_MAX);
+        let known = received + parts + runs * RUN_LEN + size_of::<Flight>() + size_of::<UndoNumbers>();
+        let fixed = size_of::<Head>() + size_of::<Block>() + CURSOR_LEN;
+        local.saturating_add(u64::try_from(fixed + known).unwrap_or(u64::MAX))
     }
 
     fn head(&self) -> Head {
@@ -500,6 +519,7 @@ fn block_of(tcb: &Frozen) -> Block {
         snd_wl1,
         snd_wl2,
         max_wnd,
+        snd_place,
         queue: _,
         fin,
         small: _,
@@ -597,6 +617,7 @@ fn block_of(tcb: &Frozen) -> Block {
         sent_age: micros(Some(*sent_age)),
         heard_age: micros(Some(*heard_age)),
         waiting_age: micros(Some(*waiting_age)),
+        snd_place: (*snd_place).into(),
     }
 }
 
@@ -628,6 +649,7 @@ fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, Image
         snd_wl1: seq(block.snd_wl1),
         snd_wl2: seq(block.snd_wl2),
         max_wnd: block.max_wnd.get(),
+        snd_place: block.snd_place.get(),
         queue,
         fin: has(FLAG_FIN),
         small: signals.small(),

@@ -231,7 +231,7 @@ mod tests {
             ended: [11, 12, 13, 14, 15],
             ecn_marked: 121,
             ecn_slowed: 122,
-            closed_here: [21, 22, 23, 24, 25],
+            closed_here: [21, 22, 23, 24, 25, 26],
             requests: 117,
             response_bytes: 118,
             nodes_up: 119,

@@ -93,7 +93,8 @@ fn full_image() -> Image {
     image.tcb.rcv_nxt += 5;
     let nxt = image.tcb.rcv_nxt;
     image.tcb.out_of_order = vec![(nxt + 10, b"abc".to_vec()), (nxt + 20, b"defg".to_vec())];
-    image.tcb.queue = vec![FrozenBytes::Here(vec![7; 300]), FrozenBytes::Remote { holder: 3, offset: 77, len: 200 }];
+    image.tcb.queue = vec![FrozenBytes::Here(vec![7; 300]), FrozenBytes::Remote { holder: 3, offset: 377, len: 200 }];
+    image.tcb.snd_place = 77;
     image.tcb.snd_nxt = image.tcb.snd_una + 500;
     let una = image.tcb.snd_una;
     let run = |end, ms, sacked| {

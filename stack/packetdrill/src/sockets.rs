@@ -479,6 +479,6 @@ fn failure(conn: &Conn) -> Option<Errno> {
         CloseReason::ResetByPeer if conn.state_before == State::CloseWait => Errno::EPIPE,
         CloseReason::ResetByPeer | CloseReason::Aborted | CloseReason::Finished => Errno::ECONNRESET,
         CloseReason::TimedOut => Errno::ETIMEDOUT,
-        CloseReason::ContentLost => Errno::EIO,
+        CloseReason::ContentLost | CloseReason::TailLost => Errno::EIO,
     })
 }

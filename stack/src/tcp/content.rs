@@ -43,7 +43,7 @@ pub enum Place {
     Remote {
         /// The number of that node in the messages of the connection's front-end.
         holder: u16,
-        /// The extent's first byte, counted from the first byte ever sent on the connection.
+        /// The place of the extent's first byte: how many were ever sent before it on the connection.
         offset: u64,
     },
 }
@@ -60,12 +60,18 @@ pub struct Extent {
 impl Extent {
     /// The same without its first `n` bytes.
     #[must_use]
-    pub(crate) const fn without_first(self, n: u64) -> Self {
+    pub const fn without_first(self, n: u64) -> Self {
         let place = match self.place {
             Place::Local { source, offset } => Place::Local { source, offset: offset + n },
             Place::Remote { holder, offset } => Place::Remote { holder, offset: offset + n },
         };
         Self { len: self.len - n, place }
+    }
+
+    /// Its first bytes, at most `n`.
+    #[must_use]
+    pub const fn first(self, n: u64) -> Self {
+        Self { len: if self.len < n { self.len } else { n }, place: self.place }
     }
 
     /// Whether `next` goes on where this ends.

@@ -23,6 +23,7 @@ use super::prr::Undo;
 use super::queue::Queue;
 use super::rack::Rack;
 use super::recovery::Recovery;
+use super::remote::Kept;
 use super::scoreboard::{Run, Scoreboard};
 use super::seq::SeqNum;
 use super::tcb::{CloseReason, EXTENTS_MAX, Rcv, Snd, State, Tcb, TsClock, ts_clock};
@@ -57,21 +58,56 @@ impl Tcb {
     ///
     /// # Errors
     /// The connection comes back as it was, with the reason.
-    #[expect(clippy::too_many_lines, reason = "one field a line: nothing to split")]
     pub fn freeze(self, now: Instant, content: &mut impl Content) -> Result<Frozen, (Box<Self>, FreezeError)> {
-        if !self.is_synchronized() {
-            let state = self.state;
-            return Err((Box::new(self), FreezeError::NotSynchronized(state)));
-        }
-        let queue = match read_all(&self.snd.queue, content) {
+        let this = self.ensure_synchronized()?;
+        let queue = match read_all(&this.snd.queue, content) {
             Ok(queue) => queue,
-            Err(lost) => return Err((Box::new(self), FreezeError::ContentLost(lost))),
+            Err(lost) => return Err((Box::new(this), FreezeError::ContentLost(lost))),
         };
-        for extent in self.snd.queue.extents() {
+        for extent in this.snd.queue.extents() {
             if let Place::Local { source, offset } = extent.place {
                 content.release(source, offset + extent.len);
             }
         }
+        Ok(this.frozen(now, queue))
+    }
+
+    /// As [`Tcb::freeze`], but the bytes to send stay where they are, in the store of this node, `holder`: it has to keep them
+    /// for later owners.
+    ///
+    /// # Errors
+    /// As [`Tcb::freeze`].
+    pub fn freeze_leaving(self, now: Instant, holder: u16) -> Result<(Frozen, Vec<Kept>), (Box<Self>, FreezeError)> {
+        let this = self.ensure_synchronized()?;
+        let (mut kept, mut queue) = (Vec::new(), Vec::new());
+        let mut start = this.snd.queue.start();
+        for &extent in this.snd.queue.extents() {
+            let holder = match extent.place {
+                Place::Remote { holder, .. } => holder,
+                Place::Local { .. } => {
+                    kept.push(Kept { start, extent });
+                    holder
+                }
+            };
+            match queue.last_mut() {
+                Some(FrozenBytes::Remote { holder: last, len, .. }) if *last == holder => *len += extent.len,
+                _ => queue.push(FrozenBytes::Remote { holder, offset: start, len: extent.len }),
+            }
+            start += extent.len;
+        }
+        Ok((this.frozen(now, queue), kept))
+    }
+
+    fn ensure_synchronized(self) -> Result<Self, (Box<Self>, FreezeError)> {
+        if self.is_synchronized() {
+            return Ok(self);
+        }
+        let state = self.state;
+        Err((Box::new(self), FreezeError::NotSynchronized(state)))
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one field a line: nothing to split")]
+    fn frozen(self, now: Instant, queue: Vec<FrozenBytes>) -> Frozen {
         let tsval = self.tsval(now);
         let Self {
             flow,
@@ -101,7 +137,7 @@ impl Tcb {
             control_now: _,
             closed: _,
         } = self;
-        let Snd { iss, una, nxt, wnd, wl1, wl2, max_wnd, queue: _, fin, small, urgent } = snd;
+        let Snd { iss, una, nxt, wnd, wl1, wl2, max_wnd, queue: extents, fin, small, urgent } = snd;
         let Rcv {
             irs,
             nxt: rcv_nxt,
@@ -117,7 +153,7 @@ impl Tcb {
         let TsClock { offset: _, last: _, recent, recent_at, last_ack_sent } = ts;
         let Congestion { cwnd, ssthresh, growth } = cc;
         buffer.drain(..consumed);
-        Ok(Frozen {
+        Frozen {
             flow,
             state,
             opts,
@@ -128,6 +164,7 @@ impl Tcb {
             snd_wl1: wl1,
             snd_wl2: wl2,
             max_wnd,
+            snd_place: extents.start(),
             queue,
             fin,
             small,
@@ -161,7 +198,7 @@ impl Tcb {
             unacked_segments,
             ack_now,
             probe_now,
-        })
+        }
     }
 
     /// Goes on with a connection at this node, under its own `config`. The bytes to send go into `content`.
@@ -187,6 +224,7 @@ impl Tcb {
             snd_wl1,
             snd_wl2,
             max_wnd,
+            snd_place,
             queue,
             fin,
             small,
@@ -221,7 +259,7 @@ impl Tcb {
             ack_now,
             probe_now,
         } = frozen;
-        let queue = store_all(queue, content).map_err(ThawError::NoRoom)?;
+        let queue = store_all(snd_place, queue, content).map_err(ThawError::NoRoom)?;
         let (una, nxt, wnd) = (snd_una, snd_nxt, snd_wnd);
         let snd =
             Snd { iss, una, nxt, wnd, wl1: snd_wl1, wl2: snd_wl2, max_wnd, queue, fin, small, urgent: snd_urgent };
@@ -311,8 +349,8 @@ fn read_all(queue: &Queue, content: &mut impl Content) -> Result<Vec<FrozenBytes
 }
 
 /// The queue, with the bytes that came along in the store. All or nothing is stored.
-fn store_all(queue: Vec<FrozenBytes>, content: &mut impl Content) -> Result<Queue, ContentLost> {
-    let mut extents = Queue::default();
+fn store_all(start: u64, queue: Vec<FrozenBytes>, content: &mut impl Content) -> Result<Queue, ContentLost> {
+    let mut extents = Queue::starting_at(start);
     for bytes in queue {
         let len = bytes.len();
         let place = match bytes {

@@ -50,6 +50,8 @@ pub struct Frozen {
     pub snd_wl2: SeqNum,
     /// The greatest window that was ever offered.
     pub max_wnd: u32,
+    /// The place of SND.UNA: how many bytes were sent on the connection and are acknowledged.
+    pub snd_place: u64,
     /// The bytes from SND.UNA on.
     pub queue: Vec<FrozenBytes>,
     /// Whether FIN follows the queue.
@@ -127,7 +129,7 @@ pub enum FrozenBytes {
     Remote {
         /// Its number in the messages of the connection's front-end.
         holder: u16,
-        /// The first byte, counted from the first byte ever sent on the connection.
+        /// The place of the first byte: how many were ever sent before it on the connection.
         offset: u64,
         /// How many bytes.
         len: u64,
@@ -253,12 +255,16 @@ impl Frozen {
     }
 
     fn check_sending(&self, ensure: impl Fn(bool, &'static str) -> Result<(), ThawError>) -> Result<(), ThawError> {
-        let ends = |bytes: &FrozenBytes| bytes.end().is_some_and(|end| end <= PLACE_MAX);
-        ensure(self.queue.iter().all(|bytes| bytes.len() > 0 && ends(bytes)), "send queue")?;
-        let lens = self.queue.iter().map(FrozenBytes::len);
-        let queued = lens.clone().try_fold(0_u64, u64::checked_add).filter(|queued| *queued <= PLACE_MAX);
-        let queued = queued.ok_or(ThawError::Impossible("send queue"))?;
-        ensure(self.queue.len() <= EXTENTS_MAX, "send queue")?;
+        ensure(self.snd_place <= PLACE_MAX && self.queue.len() <= EXTENTS_MAX, "send queue")?;
+        let mut end = self.snd_place;
+        for bytes in &self.queue {
+            ensure(bytes.len() > 0 && bytes.is_at(end), "send queue")?;
+            end = end
+                .checked_add(bytes.len())
+                .filter(|end| *end <= PLACE_MAX)
+                .ok_or(ThawError::Impossible("send queue"))?;
+        }
+        let queued = end - self.snd_place;
         let in_flight = self.snd_nxt.distance_from(self.snd_una).ok_or(ThawError::Impossible("SND.NXT"))?;
         ensure(u64::from(in_flight) <= queued + u64::from(self.fin), "SND.NXT")?;
         let is_closing = !matches!(self.state, State::Established | State::CloseWait);
@@ -349,11 +355,11 @@ impl FrozenBytes {
         }
     }
 
-    /// The place behind the last byte, counted as the holder counts; `None` if there is no such number.
-    fn end(&self) -> Option<u64> {
+    /// Whether it can begin at this place of the stream.
+    const fn is_at(&self, place: u64) -> bool {
         match self {
-            Self::Here(bytes) => Some(bytes.len() as u64),
-            Self::Remote { offset, len, .. } => offset.checked_add(*len),
+            Self::Here(_) => true,
+            Self::Remote { offset, .. } => *offset == place,
         }
     }
 }

@@ -169,10 +169,8 @@ impl Tcb {
     /// The tail loss probe (RFC 8985 section 7.3): the next new segment, where the peer has room for it and whatever the
     /// congestion window says; else the last one once more.
     fn next_probe(&self) -> Option<Next> {
-        if self.rec.probe != Probe::Due || self.unacknowledged() == 0 {
-            return None;
-        }
         let (snd, mss) = (&self.snd, self.mss());
+        let (old, len, fin) = self.probe_again()?;
         let unsent = snd.unsent();
         let wanted = u32::try_from(unsent.min(u64::from(mss))).unwrap_or(mss);
         let edge = snd.una + snd.wnd.min(self.config.in_flight_bytes_max);
@@ -180,11 +178,18 @@ impl Tcb {
             let fin = snd.fin && u64::from(wanted) == unsent;
             return Some(Next::Data { seq: snd.nxt, len: wanted, fin, again: false });
         }
-        let fin = snd.fin_sent();
+        (self.local_run(old, len) == len).then_some(Next::Data { seq: old, len, fin, again: true })
+    }
+
+    /// Where the last segment begins, how many bytes it has, and whether FIN: what a probe that is due would send again.
+    pub(crate) fn probe_again(&self) -> Option<(SeqNum, u32, bool)> {
+        if self.rec.probe != Probe::Due || self.unacknowledged() == 0 {
+            return None;
+        }
+        let (snd, fin) = (&self.snd, self.snd.fin_sent());
         let data_end = if fin { snd.nxt - 1 } else { snd.nxt };
-        let len = data_end.since(snd.una).min(mss);
-        let seq = data_end - len;
-        (self.local_run(seq, len) == len).then_some(Next::Data { seq, len, fin, again: true })
+        let len = data_end.since(snd.una).min(self.mss());
+        Some((data_end - len, len, fin))
     }
 
     /// Bytes in flight, as far as we know.

@@ -1,4 +1,5 @@
-//! The send queue: the extents from SND.UNA on, found by their place in the stream.
+//! The send queue: the extents from SND.UNA on, found by their place in the stream. A byte's place is how many were sent before it
+//! on the connection, by whatever owner.
 
 use alloc::collections::VecDeque;
 
@@ -11,9 +12,72 @@ pub struct Queue {
     extents: VecDeque<(Extent, u64)>,
     /// The place of the first byte.
     start: u64,
+    /// How many extents are with other nodes.
+    remotes: usize,
 }
 
 impl Queue {
+    /// An empty queue, whose first byte will have this place.
+    pub(crate) fn starting_at(start: u64) -> Self {
+        Self { start, ..Self::default() }
+    }
+
+    /// The place of the first byte.
+    pub(crate) const fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Whether other nodes keep something of it.
+    pub(crate) const fn has_remote(&self) -> bool {
+        self.remotes > 0
+    }
+
+    /// What other nodes keep of the bytes from place `from` to `to`, in order.
+    pub(crate) fn remotes(&self, from: u64, to: u64) -> impl Iterator<Item = Remote> {
+        let from = from.max(self.start);
+        let mut place = from;
+        self.from(from - self.start)
+            .map_while(move |extent| {
+                let start = place;
+                place += extent.len;
+                let len = extent.len.min(to.saturating_sub(start));
+                (len > 0).then_some((start, len, extent.place))
+            })
+            .filter_map(|(start, len, place)| match place {
+                Place::Remote { holder, .. } => Some(Remote { holder, start, len }),
+                Place::Local { .. } => None,
+            })
+    }
+
+    /// The first of those, of one holder or of any.
+    pub(crate) fn first_remote(&self, holder: Option<u16>, from: u64, to: u64) -> Option<Remote> {
+        self.remotes(from, to).find(|remote| holder.is_none_or(|holder| holder == remote.holder))
+    }
+
+    /// The bytes from `remote.start` on, which another node keeps, are in the store too: here. False, and nothing is done, if that
+    /// would take more than `extents_max`.
+    pub(crate) fn bring(&mut self, remote: Remote, here: Place, extents_max: usize) -> bool {
+        let (start, stop) = (remote.start, remote.start + remote.len);
+        let at = self.extents.partition_point(|(_, end)| *end <= start);
+        let Some(&(whole, end)) = self.extents.get(at) else { return false };
+        let begin = end - whole.len;
+        let before = (start > begin).then(|| (Extent { len: start - begin, ..whole }, start));
+        let after = (stop < end).then(|| (whole.without_first(stop - begin), end));
+        let more = usize::from(before.is_some()) + usize::from(after.is_some());
+        if self.extents.len() + more > extents_max {
+            return false;
+        }
+        self.extents[at] = (Extent { len: remote.len, place: here }, stop);
+        if let Some(after) = after {
+            self.extents.insert(at + 1, after);
+        }
+        if let Some(before) = before {
+            self.extents.insert(at, before);
+        }
+        self.remotes = self.remotes + more - 1;
+        true
+    }
+
     pub(crate) fn extents(&self) -> impl Iterator<Item = &Extent> {
         self.extents.iter().map(|(extent, _)| extent)
     }
@@ -39,7 +103,10 @@ impl Queue {
                 *last_end = end;
             }
             _ if is_full => return false,
-            _ => self.extents.push_back((extent, end)),
+            _ => {
+                self.remotes += usize::from(is_remote(&extent));
+                self.extents.push_back((extent, end));
+            }
         }
         true
     }
@@ -54,6 +121,7 @@ impl Queue {
                 released(source, offset);
             }
             if first.len == 0 {
+                self.remotes -= usize::from(is_remote(first));
                 self.extents.pop_front();
             }
             self.start += part;
@@ -82,6 +150,21 @@ impl Queue {
         }
         u32::try_from(run).unwrap_or(most).min(most)
     }
+}
+
+/// Bytes that another node keeps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Remote {
+    /// The number of that node in the messages of the connection's front-end.
+    pub holder: u16,
+    /// The place of the first byte.
+    pub start: u64,
+    /// How many bytes.
+    pub len: u64,
+}
+
+const fn is_remote(extent: &Extent) -> bool {
+    matches!(extent.place, Place::Remote { .. })
 }
 
 #[cfg(test)]
@@ -145,5 +228,30 @@ mod tests {
         assert!(queue.push(remote(10, 5), 9) && queue.push(local(3, 0, 5), 9));
         assert_eq!((queue.local_run(0, 3), queue.local_run(2, 100)), (3, 8));
         assert_eq!((queue.local_run(10, 100), queue.local_run(15, 100), queue.local_run(20, 100)), (0, 5, 0));
+    }
+
+    #[test]
+    fn what_others_keep_is_named_and_can_be_brought() {
+        let mut queue = Queue::starting_at(100);
+        assert!(queue.push(remote(100, 50), 9) && queue.push(local(1, 0, 10), 9) && queue.push(remote(160, 40), 9));
+        let named = |queue: &Queue, from, to| queue.remotes(from, to).map(|r| (r.start, r.len)).collect::<Vec<_>>();
+        assert_eq!(named(&queue, 0, 1_000), [(100, 50), (160, 40)]);
+        assert_eq!(named(&queue, 120, 170), [(120, 30), (160, 10)]);
+        assert_eq!(named(&queue, 150, 160), []);
+
+        let bring = |queue: &mut Queue, start, len, most| {
+            let here = Place::Local { source: SourceId(7), offset: 0 };
+            queue.bring(Remote { holder: 1, start, len }, here, most)
+        };
+        assert!(!bring(&mut queue, 120, 10, 4), "from the middle: two extents more");
+        assert!(bring(&mut queue, 120, 10, 5));
+        assert_eq!(named(&queue, 0, 1_000), [(100, 20), (130, 20), (160, 40)]);
+        assert!(bring(&mut queue, 100, 20, 5) && bring(&mut queue, 160, 5, 6));
+        assert_eq!(named(&queue, 0, 1_000), [(130, 20), (165, 35)]);
+        queue.release(40, |_, _| {});
+        assert_eq!((named(&queue, 0, 1_000), queue.start(), queue.bytes()), (std::vec![(140, 10), (165, 35)], 140, 60));
+        queue.release(10, |_, _| {});
+        assert!(queue.has_remote() && bring(&mut queue, 165, 35, 6) && !queue.has_remote());
+        assert_eq!((queue.local_run(0, 1_000), queue.bytes()), (50, 50));
     }
 }

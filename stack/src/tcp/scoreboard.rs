@@ -187,6 +187,12 @@ impl Scoreboard {
         Some((start, end))
     }
 
+    /// What is taken for lost, in order.
+    pub(crate) fn losses(&self) -> impl Iterator<Item = (SeqNum, SeqNum)> {
+        let most = if self.lost == 0 { 0 } else { self.runs.len() };
+        self.bounded().take(most).filter(|(_, run)| run.lost).map(|(start, run)| (start, run.end))
+    }
+
     /// Takes for lost what is in flight and meets the condition; it hears where a run begins.
     pub(crate) fn lose_if(&mut self, mut is_lost: impl FnMut(SeqNum, &Run<Instant>) -> bool) {
         let mut start = self.start;

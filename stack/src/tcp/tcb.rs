@@ -69,12 +69,14 @@ pub enum CloseReason {
     Aborted,
     /// The bytes to send could not be read; it was reset.
     ContentLost,
+    /// The node that kept them has lost bytes that had to be sent again; it was reset.
+    TailLost,
 }
 
 impl CloseReason {
     /// Every reason.
     pub const ALL: &'static [Self] =
-        &[Self::Finished, Self::ResetByPeer, Self::TimedOut, Self::Aborted, Self::ContentLost];
+        &[Self::Finished, Self::ResetByPeer, Self::TimedOut, Self::Aborted, Self::ContentLost, Self::TailLost];
 
     /// The reason's name in metrics.
     #[must_use]
@@ -85,6 +87,7 @@ impl CloseReason {
             Self::TimedOut => "timed_out",
             Self::Aborted => "aborted",
             Self::ContentLost => "content_lost",
+            Self::TailLost => "tail_lost",
         }
     }
 }
@@ -158,7 +161,7 @@ pub struct Snd {
     pub wl2: SeqNum,
     /// The greatest window that was ever offered.
     pub max_wnd: u32,
-    /// The bytes from SND.UNA on. Local extents are resolved to bytes in the image.
+    /// The bytes from SND.UNA on, and the place of the first. Local extents are resolved to bytes in the image, or stay behind.
     pub queue: Queue,
     /// Whether FIN follows the queue.
     pub fin: bool,

@@ -65,6 +65,11 @@ impl Tcb {
     /// RFC 6298 section 5.4 to 5.7.
     fn retransmission_timeout(&mut self, now: Instant) {
         self.timers.retransmit = None;
+        if self.awaits_bytes() {
+            // Nothing was sent since the last time: it says nothing of the path.
+            self.arm_retransmit(now);
+            return;
+        }
         let is_first = !matches!(self.rec.phase, Phase::Timeout(_));
         self.rtt.backoff = self.rtt.backoff.saturating_add(1);
         self.unanswered = self.unanswered.saturating_add(1);

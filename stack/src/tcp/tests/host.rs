@@ -10,7 +10,8 @@ use crate::addr::{Endpoint, Flow, IpAddr};
 use crate::drop::DropReason;
 use crate::tcp::input::CHALLENGE_PERIOD;
 use crate::tcp::{
-    Flags, Frozen, Outcome, RUNS_MAX, SACKED_RANGES_MAX, Scoreboard, Segment, SeqNum, State, Tcb, TcpConfig,
+    Content, Flags, Frozen, Kept, Outcome, Place, RUNS_MAX, Remote, SACKED_RANGES_MAX, Scoreboard, Segment, SeqNum,
+    State, Tcb, TcpConfig,
 };
 use crate::time::{Duration, Instant};
 
@@ -31,6 +32,43 @@ pub(super) enum Moves {
     WhereExact,
     /// Before each step, to clocks that differ by any number of microseconds.
     Always,
+    /// As above, between three nodes; what is to be sent stays behind, and comes when it is wanted, mostly at once.
+    Leaving,
+}
+
+/// One of three nodes, while the connection is elsewhere.
+#[derive(Debug, Default)]
+struct Away {
+    store: Store,
+    kept: Vec<Kept>,
+}
+
+impl Away {
+    /// Bytes that it keeps.
+    fn read(&mut self, remote: Remote) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let end = remote.start + remote.len;
+        for Kept { start, extent } in &self.kept {
+            let Place::Local { source, offset } = extent.place else { panic!("remote") };
+            let (from, to) = ((*start).max(remote.start), (start + extent.len).min(end));
+            if from < to {
+                let mut piece = std::vec![0; usize::try_from(to - from).unwrap()];
+                self.store.read(source, offset + (from - start), &mut piece).unwrap();
+                bytes.extend(piece);
+            }
+        }
+        assert_eq!(bytes.len() as u64, remote.len, "{remote:?} is not kept");
+        bytes
+    }
+
+    /// Nothing that it keeps is needed any more.
+    fn let_go(&mut self) {
+        for Kept { extent, .. } in self.kept.drain(..) {
+            let Place::Local { source, offset } = extent.place else { panic!("remote") };
+            self.store.release(source, offset + extent.len);
+        }
+        assert!(self.store.is_released(), "it kept more than it knew");
+    }
 }
 
 /// What may never go back, seen from the wire.
@@ -56,6 +94,9 @@ pub(super) struct Host {
     seen: Option<Seen>,
     /// What has left and nobody has taken yet, with its time.
     pub out: Vec<(Instant, Vec<u8>)>,
+    /// Which of the three nodes it is at, and what the others keep.
+    here: u16,
+    away: [Away; 3],
 }
 
 impl Host {
@@ -81,6 +122,8 @@ impl Host {
             rng: ChaCha8Rng::seed_from_u64(7),
             seen: None,
             out: Vec::new(),
+            here: 0,
+            away: Default::default(),
         };
         host.transmit(now);
         Ok(host)
@@ -98,6 +141,8 @@ impl Host {
             rng: ChaCha8Rng::seed_from_u64(7),
             seen: None,
             out: Vec::new(),
+            here: 0,
+            away: Default::default(),
         };
         host.check();
         host.transmit(Instant::ZERO);
@@ -201,12 +246,56 @@ impl Host {
         match self.moves {
             Moves::Never => return,
             Moves::WhereExact if is_pending => return,
-            Moves::WhereExact | Moves::Always => {}
+            Moves::WhereExact | Moves::Always | Moves::Leaving => {}
         }
         if !tcb.is_synchronized() || self.store.broken {
             return;
         }
-        self.move_on(now);
+        if self.moves == Moves::Leaving {
+            self.leave(now);
+            self.fetch(now);
+        } else {
+            self.move_on(now);
+        }
+    }
+
+    /// Goes on at another node, or the same again; this one keeps what is to be sent.
+    fn leave(&mut self, now: Instant) {
+        self.moved += 1;
+        let local = self.local(now);
+        let (frozen, kept) = self.tcb.take().unwrap().freeze_leaving(local, self.here).unwrap();
+        self.away[usize::from(self.here)] = Away { store: std::mem::take(&mut self.store), kept };
+        let [there, ..] = self.rng.next_u32().to_be_bytes();
+        self.here = u16::from(there % 3);
+        self.origin_us = ORIGIN_LEAST_US + u64::from(self.rng.next_u32());
+        let Away { store, kept } = std::mem::take(&mut self.away[usize::from(self.here)]);
+        self.store = store;
+        let local = self.local(now);
+        let mut tcb = Tcb::thaw(frozen, local, &self.config, &mut self.store).unwrap();
+        tcb.reclaim(local, self.here, &kept, &mut self.store).unwrap();
+        assert!(tcb.remotes().all(|remote| remote.holder != self.here), "it keeps what it has");
+        self.tcb = Some(tcb);
+        self.check();
+    }
+
+    /// Gets what is wanted, three times out of four, and tells who keeps what nobody needs.
+    fn fetch(&mut self, now: Instant) {
+        let local = self.local(now);
+        let tcb = self.tcb.as_mut().unwrap();
+        if !self.rng.next_u32().is_multiple_of(4) {
+            for remote in tcb.wanted().collect::<Vec<_>>() {
+                let bytes = self.away[usize::from(remote.holder)].read(remote);
+                let taken = tcb.supply(local, remote.start, &bytes, &mut self.store).unwrap();
+                assert!(taken == remote.len || taken == 0, "a lost segment and the probe's may be the same");
+            }
+            assert_eq!(tcb.wanted().count(), 0);
+        }
+        for (holder, away) in (0..).zip(&mut self.away) {
+            if !tcb.remotes().any(|remote| remote.holder == holder) {
+                away.let_go();
+            }
+        }
+        self.check();
     }
 
     /// Ends this node's part.

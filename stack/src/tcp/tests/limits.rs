@@ -79,7 +79,8 @@ fn extents_of_a_frozen_connection() {
         [(EXTENTS_MAX, Ok(EXTENTS_MAX)), (EXTENTS_MAX + 1, Err(ThawError::Impossible("send queue")))]
     {
         let mut frozen = frozen.clone();
-        let remote = |n: usize| FrozenBytes::Remote { holder: 1, offset: 10 * n as u64, len: 5 };
+        let remote =
+            |n: usize| FrozenBytes::Remote { holder: u16::from(n.is_multiple_of(2)), offset: 5 * n as u64, len: 5 };
         frozen.queue = (0..extents).map(remote).collect();
         let thawed = Tcb::thaw(frozen, NOW, &TcpConfig::default(), &mut Store::default());
         assert_eq!(thawed.map(|tcb| tcb.extents().count()), expected);
@@ -240,7 +241,7 @@ fn a_store_without_room_refuses_the_connection() {
 fn a_segment_ends_where_another_node_keeps_the_bytes() {
     let mut host = established();
     let mut frozen = host.freeze(NOW);
-    let remote = FrozenBytes::Remote { holder: 3, offset: 0, len: 500 };
+    let remote = FrozenBytes::Remote { holder: 3, offset: 300, len: 500 };
     frozen.queue = std::vec![FrozenBytes::Here(text(1, 300)), remote, FrozenBytes::Here(text(2, 300))];
     let mut store = Store::default();
     let local = Instant::from_micros(1_000_000_000_000);

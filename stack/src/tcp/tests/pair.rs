@@ -458,3 +458,11 @@ fn both_streams_arrive_whole_when_it_moves_at_each_step_to_any_clock() {
         assert!(report.moved > 0);
     }
 }
+
+#[test]
+fn both_streams_arrive_whole_when_what_is_sent_stays_behind_at_each_step() {
+    for seed in 2_000..2_000 + seeds(150) {
+        let report = play(&Plan::random(seed), Moves::Leaving);
+        assert!(report.moved > 0);
+    }
+}

@@ -281,7 +281,8 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
     let is_odd = below(rng, 20) == 0;
     let fin = matches!(state, FinWait1 | Closing | LastAck) != is_odd;
     let has_fin = matches!(state, CloseWait | Closing | LastAck | TimeWait);
-    let queue = if matches!(state, FinWait2 | TimeWait) { Vec::new() } else { frozen_queue(rng) };
+    let snd_place = if below(rng, 40) == 0 { rng.next_u64() } else { u64::from(rng.next_u32()) };
+    let queue = if matches!(state, FinWait2 | TimeWait) { Vec::new() } else { frozen_queue(rng, snd_place) };
     let queued: u64 = queue.iter().map(FrozenBytes::len).fold(0, u64::saturating_add);
     let snd_una = SeqNum(rng.next_u32());
     let most = u32::try_from(queued.min(100_000)).unwrap() + u32::from(fin);
@@ -350,6 +351,7 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
         snd_wl1: rcv_nxt - wild(rng, 10),
         snd_wl2: snd_una - wild(rng, 10),
         max_wnd: wild(rng, 100_000),
+        snd_place,
         queue,
         fin,
         small: perhaps(rng, within),
@@ -441,17 +443,22 @@ fn frozen_runs(rng: &mut ChaCha8Rng, una: SeqNum, in_flight: u32, is_open: bool)
     runs
 }
 
-fn frozen_queue(rng: &mut ChaCha8Rng) -> Vec<FrozenBytes> {
+/// Ranges that are mostly where they must be.
+fn frozen_queue(rng: &mut ChaCha8Rng, start: u64) -> Vec<FrozenBytes> {
+    let mut place = start;
     let parts = below(rng, 5);
     (0..parts)
         .map(|_| {
             let len = 1 + below(rng, 20_000);
+            let offset = place;
+            place = place.wrapping_add(u64::from(len));
             if below(rng, 3) > 0 {
                 return FrozenBytes::Here(std::vec![5; len as usize]);
             }
-            let huge = below(rng, 20) == 0;
-            let offset = if huge { rng.next_u64() } else { u64::from(rng.next_u32()) };
+            let (wrong, huge) = (below(rng, 40) == 0, below(rng, 20) == 0);
+            let offset = if wrong { rng.next_u64() } else { offset };
             let len = if huge { rng.next_u64() } else { u64::from(len) };
+            place = if huge { offset.wrapping_add(len) } else { place };
             FrozenBytes::Remote { holder: 1, offset, len }
         })
         .collect()
