@@ -8,6 +8,7 @@
 //! - [`donor`], [`recipient`], [`arbiter`]: who may send on a connection. Pure transitions over plain data.
 //! - [`closed`], [`former`], [`hold`]: what a node remembers of connections that ended, left, or have not come yet;
 //!   [`due`]: when each has something to do.
+//! - [`tail`], [`fetch`], [`release`]: what an earlier owner keeps of what it sent, and how a later one gets it and lets it go.
 //! - [`image`]: a frozen connection as bytes.
 //! - [`admin`]: what people may ask of a node about its connections; [`journal`]: what it remembers of moves.
 //!
@@ -23,6 +24,7 @@ pub mod closed;
 pub mod codec;
 pub mod donor;
 pub mod due;
+pub mod fetch;
 pub mod former;
 pub mod header;
 pub mod hold;
@@ -33,6 +35,8 @@ pub mod message;
 pub mod names;
 mod parts;
 pub mod recipient;
+pub mod release;
 mod retry;
 pub mod seal;
 pub mod session;
+pub mod tail;

@@ -318,13 +318,13 @@ wire_enum! {
 }
 
 wire_struct! {
-    /// Owner -> holder.
+    /// Owner -> holder. Answered by TAIL, in pieces, and TAIL-GONE; repeated until all has come.
     pub struct Fetch {
         /// The connection.
         c: ConnId,
         /// The owner's epoch.
         e: Epoch,
-        /// The first byte, counted from the connection's first sent byte.
+        /// The place of the first byte: how many were sent before it on the connection.
         start: u64,
         /// How many.
         len: u32,
@@ -360,11 +360,13 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// Owner -> holder. Cumulative.
+    /// Owner -> holder. Cumulative; repeated until RELEASED, and now and then as a sign that the rest is needed still.
     pub struct Release {
         /// The connection.
         c: ConnId,
-        /// Every byte before this one is acknowledged.
+        /// The owner's epoch.
+        e: Epoch,
+        /// No byte before this one is needed any more: it is acknowledged, or has come.
         up_to: u64,
     }
 }
@@ -374,6 +376,8 @@ wire_struct! {
     pub struct Released {
         /// The connection.
         c: ConnId,
+        /// The owner's epoch, as it was said.
+        e: Epoch,
         /// Every byte before this one is discarded.
         up_to: u64,
     }

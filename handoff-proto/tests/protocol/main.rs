@@ -5,5 +5,6 @@ mod counterexamples;
 mod front;
 mod limits;
 mod storm;
+mod tails;
 mod wishes;
 mod world;
