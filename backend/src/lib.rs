@@ -21,6 +21,7 @@ pub mod serve;
 pub mod serving;
 pub mod settings;
 pub mod stats;
+mod tails;
 mod wishes;
 
 pub use node::BackEnd;

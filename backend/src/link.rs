@@ -11,7 +11,9 @@ use handoff_proto::lease::LeaseHolder;
 use handoff_proto::message::{Message, Outbox};
 use handoff_proto::names::NodeId;
 use handoff_proto::recipient::{Recipient, RecipientLimits};
+use handoff_proto::release::Releases;
 use handoff_proto::session::{PeerIndex, Sessions};
+use handoff_proto::tail::TailStore;
 
 use crate::settings::Settings;
 
@@ -28,6 +30,10 @@ pub(crate) struct Link {
     pub(crate) formers: Formers,
     /// Connections that ended here.
     pub(crate) closed: ClosedReports,
+    /// What was in flight on connections that went elsewhere.
+    pub(crate) tails: TailStore,
+    /// What other nodes need not keep for connections that are, or were, here.
+    pub(crate) releases: Releases,
     /// Whether the lease was held when the link had its last turn: only then is anything said about connections.
     pub(crate) was_leased: bool,
 }
@@ -43,6 +49,8 @@ impl Link {
             recipient: Recipient::new(limits),
             formers: Formers::new(settings.records_max, u64::from(u32::from_be_bytes([a, b, c, d]))),
             closed: ClosedReports::new(settings.records_max),
+            tails: TailStore::new(settings.tails),
+            releases: Releases::new(settings.records_max),
             was_leased: false,
         }
     }
@@ -63,7 +71,9 @@ impl Link {
         if !self.was_leased {
             return always;
         }
-        [self.recipient.poll_at(), self.closed.poll_at()].into_iter().fold(always, earliest)
+        [self.recipient.poll_at(), self.closed.poll_at(), self.tails.poll_at(), self.releases.poll_at()]
+            .into_iter()
+            .fold(always, earliest)
     }
 }
 

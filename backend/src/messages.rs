@@ -84,12 +84,11 @@ impl<S: Service> BackEnd<S> {
             }
             Message::Prefetch(_) => Ok(()),
             Message::MoveWish(wish) => self.handle_move_wish(from, wish),
-            // Nobody fetches what travels in the image.
             Message::Fetch(_)
             | Message::Tail(_)
             | Message::TailGone(_)
             | Message::Release(_)
-            | Message::Released(_) => Err(DropReason::MessageStale),
+            | Message::Released(_) => self.handle_tail_message(now, link, from, message),
             _ => self.handle_donor_message(now, link, c, from, message),
         }
     }
@@ -122,6 +121,7 @@ impl<S: Service> BackEnd<S> {
             let link = &mut self.links[index];
             link.recipient.handle_node_down(now, death.node);
             link.formers.handle_node_down(death);
+            link.releases.handle_node_down(death.node);
             self.abort_towards(now, index, death.node, death.g);
         }
         Ok(())
@@ -225,6 +225,7 @@ impl<S: Service> BackEnd<S> {
                 self.stats.lost += 1;
                 if let Some(frozen) = self.forget_frozen(c) {
                     self.journal.note(MoveEvent { result: MoveResult::Lost, ..frozen.event });
+                    self.links[frozen.link].tails.discard(c, &mut self.server.store);
                 }
             }
         }
@@ -262,5 +263,6 @@ impl<S: Service> BackEnd<S> {
         }
         self.forget_frozen(over.c);
         self.links[link].formers.remove(over.c);
+        self.links[link].tails.discard(over.c, &mut self.server.store);
     }
 }

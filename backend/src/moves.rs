@@ -67,20 +67,32 @@ impl<S: Service> BackEnd<S> {
     }
 
     fn freeze(&mut self, now: Instant, conn: Conn<Owned>, to: Destination, standing: Standing) {
+        let leaves_tail = self.leaves_tail(&conn, to);
         let Conn { tcb, app, port, envelope, .. } = conn;
-        let Owned { link, serving, mut donor, since, asked, granted, .. } = app;
+        let Owned { link, serving, mut donor, since, asked, granted, tails, .. } = app;
         let (flow, c) = (tcb.flow(), serving.conn);
-        let tcb = match tcb.freeze(now, &mut self.server.store) {
+        let frozen = if leaves_tail {
+            tcb.freeze_leaving(now, self.links[link].holder.me().0)
+        } else {
+            tcb.freeze(now, &mut self.server.store).map(|frozen| (frozen, Vec::new()))
+        };
+        let (tcb, kept) = match frozen {
             Ok(frozen) => frozen,
             Err((mut tcb, _)) => {
                 // Its bytes cannot be had any more, here or anywhere: nothing but a reset is honest.
                 tcb.abort();
                 self.stats.freeze_failed += 1;
-                let app = Owned { link, serving, donor, since, asked, granted, is_awake: false, is_waiting: false };
+                let app =
+                    Owned { link, serving, donor, since, asked, granted, is_awake: false, is_waiting: false, tails };
                 self.put_back(now, *tcb, app, port, envelope);
                 return;
             }
         };
+        self.fetches_due.set(c, None);
+        if let Some(tails) = tails {
+            self.leave_holders(now, link, c, &tails, &tcb);
+        }
+        self.links[link].tails.keep(now, (c, to.e2, to.to), kept, &mut self.server.store);
         let planned = |strip| Plan::of(Planned { n: serving.cursor().ordinal(), strip });
         let plan = to.strip.map_or_else(Plan::default, planned);
         let image = Image {
@@ -144,12 +156,14 @@ impl<S: Service> BackEnd<S> {
         let Ok(image) = Image::decode(image) else {
             // Our own image, encoded by ourselves.
             self.stats.lost += 1;
+            self.links[frozen.link].tails.discard(c, &mut self.server.store);
             return;
         };
         let mut donor = Donor::new(c, image.base);
         donor.has_tried(e2);
         if self.thaw(now, frozen.link, image, (donor, frozen.since), false).is_err() {
             self.stats.lost += 1;
+            self.links[frozen.link].tails.discard(c, &mut self.server.store);
         }
     }
 
@@ -233,8 +247,15 @@ impl<S: Service> BackEnd<S> {
             }
         }
         let (asked, granted) = (now, now);
-        let app = Owned { link, serving, donor, since, asked, granted, is_awake: false, is_waiting: false };
-        if self.put_back(now, tcb, app, port, envelope) { Ok(()) } else { Err(RefuseReason::Limit) }
+        let tails = None;
+        let app = Owned { link, serving, donor, since, asked, granted, is_awake: false, is_waiting: false, tails };
+        if !self.put_back(now, tcb, app, port, envelope) {
+            return Err(RefuseReason::Limit);
+        }
+        if let Some(&key) = self.owned.get(&c) {
+            self.claim_tails(now, key);
+        }
+        Ok(())
     }
 
     /// Puts a connection into every table. False above a limit: it is gone then.

@@ -37,6 +37,7 @@ use crate::serve::{ContentStore, Responder, Server, Service, StoreLimits};
 use crate::serving::{Serving, Step};
 use crate::settings::Settings;
 use crate::stats::{Command, Reply, Stats};
+use crate::tails::Tails;
 
 /// Segments that one `poll` sends at the most.
 const SEGMENTS_PER_POLL: usize = 256;
@@ -66,6 +67,8 @@ pub struct BackEnd<S> {
     pub(crate) awake: Vec<ConnKey>,
     /// When donors have something to do.
     pub(crate) donors_due: DueList,
+    /// When questions for bytes that other nodes keep are to be repeated.
+    pub(crate) fetches_due: DueList,
     pub(crate) stats: Stats,
     /// The latest moves away from here.
     pub(crate) journal: Journal,
@@ -92,6 +95,8 @@ pub(crate) struct Owned {
     pub(crate) is_awake: bool,
     /// Whether it waits for the next node list.
     pub(crate) is_waiting: bool,
+    /// What earlier owners keep of what is not acknowledged.
+    pub(crate) tails: Option<Box<Tails>>,
 }
 
 /// What the node knows of a flow.
@@ -143,6 +148,7 @@ impl<S: Service> BackEnd<S> {
             awake: Vec::new(),
             waiting: Vec::new(),
             donors_due: DueList::new(),
+            fetches_due: DueList::new(),
             stats: Stats::default(),
             journal: Journal::new(),
             stop_at: None,
@@ -322,6 +328,10 @@ impl<S: Service> BackEnd<S> {
     fn drive(&mut self, now: Instant, key: ConnKey) {
         let Some(conn) = self.engine.get_mut(key) else { return };
         conn.app.is_awake = false;
+        if conn.app.tails.is_some() {
+            self.tend_tails(now, key);
+        }
+        let Some(conn) = self.engine.get_mut(key) else { return };
         let before = conn.app.serving.served;
         let step = match conn.tcb.state() {
             State::Closed | State::TimeWait => Step::Wait,
@@ -407,6 +417,7 @@ impl<S: Service> BackEnd<S> {
         self.owned.remove(&conn.app.serving.conn);
         conn.app.serving.abandon(&mut self.server);
         self.free_queue(&conn.tcb);
+        self.drop_holders(&conn);
         Some(conn)
     }
 
@@ -438,6 +449,8 @@ impl<S: Service> BackEnd<S> {
         }
         self.links[link].formers.clear();
         self.links[link].closed.clear();
+        self.links[link].releases.clear();
+        self.links[link].tails.clear(&mut self.server.store);
         while let Some((flow, frames)) = self.hold.take_any() {
             self.release_held(now, &flow, frames, tx);
         }
@@ -456,6 +469,7 @@ impl<S: Service> BackEnd<S> {
     /// Everything that a link does by time.
     fn poll_link(&mut self, now: Instant, index: usize) {
         let load = self.load();
+        self.decide_pushing(now, index);
         let link = &mut self.links[index];
         if link.was_leased && !link.holder.is_valid(now) {
             // What was to be said under the lease is not said under a later one (R13).
@@ -472,6 +486,8 @@ impl<S: Service> BackEnd<S> {
         if link.was_leased {
             link.recipient.handle_timeout(now, |node| link.holder.lives(node), &mut out);
             link.closed.handle_timeout(now, &mut out);
+            link.releases.handle_timeout(now, &mut out);
+            link.tails.handle_timeout(now, &mut self.server.store, &mut out);
         }
     }
 
@@ -505,6 +521,10 @@ impl<S: Service> BackEnd<S> {
             }
             self.engine.settle(key, now);
             self.wake(key);
+        }
+        for link in &mut self.links {
+            link.tails.clear(&mut self.server.store);
+            link.releases.clear();
         }
     }
 }
@@ -548,6 +568,7 @@ impl<S: Service> Node for BackEnd<S> {
         }
         if self.was_leased {
             self.poll_donors(now);
+            self.poll_fetches(now);
             while let Some((flow, frames)) = self.hold.take_expired(now) {
                 self.release_held(now, &flow, frames, tx);
             }
@@ -578,9 +599,16 @@ impl<S: Service> Node for BackEnd<S> {
             return always;
         }
         let at_once = if self.awake.is_empty() { None } else { Some(Instant::ZERO) };
-        [self.donors_due.poll_at(), at_once, self.stop_at, self.hold.poll_at(), self.engine.poll_at(Instant::ZERO)]
-            .into_iter()
-            .fold(always, earliest)
+        [
+            self.donors_due.poll_at(),
+            self.fetches_due.poll_at(),
+            at_once,
+            self.stop_at,
+            self.hold.poll_at(),
+            self.engine.poll_at(Instant::ZERO),
+        ]
+        .into_iter()
+        .fold(always, earliest)
     }
 
     fn handle_command(&mut self, now: Instant, command: Command) -> Reply {
@@ -609,7 +637,8 @@ impl<S: Service> Node for BackEnd<S> {
     }
 
     fn is_stopped(&self) -> bool {
-        let is_silent = self.links.iter().all(|link| link.closed.is_empty());
+        let is_done = |link: &Link| link.closed.is_empty() && link.tails.is_empty() && link.releases.is_empty();
+        let is_silent = self.links.iter().all(is_done);
         self.stop_at.is_some() && self.engine.is_empty() && self.frozen.is_empty() && is_silent
     }
 
@@ -623,7 +652,7 @@ fn ended(state: State, reason: CloseReason) -> Ended {
     match reason {
         CloseReason::ResetByPeer => Ended::ResetByClient,
         CloseReason::TimedOut => Ended::TimedOut,
-        CloseReason::Aborted | CloseReason::ContentLost => Ended::ResetByUs,
+        CloseReason::Aborted | CloseReason::ContentLost | CloseReason::TailLost => Ended::ResetByUs,
         CloseReason::Finished if state == State::TimeWait => Ended::Active,
         CloseReason::Finished => Ended::Passive,
     }

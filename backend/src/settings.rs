@@ -14,6 +14,7 @@ use handoff_proto::hold::HoldLimits;
 use handoff_proto::lease::LeaseSettings;
 use handoff_proto::names::Boot;
 use handoff_proto::seal::Secrets;
+use handoff_proto::tail::TailLimits;
 
 use crate::config::{BackendConfig, Frontend};
 use crate::serving::RequestLimits;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub hold: HoldLimits,
     /// What is remembered of connections that moved or closed.
     pub records_max: usize,
+    /// What is kept of connections that went elsewhere.
+    pub tails: TailLimits,
     /// The longest image, in bytes.
     pub image_bytes_max: usize,
     /// How long an orderly stop may take before connections are reset.
@@ -96,6 +99,7 @@ impl Settings {
             window_bytes_max: common.limits.window_bytes,
             hold: hold(&common.limits),
             records_max: count(common.limits.records),
+            tails: TailLimits { bytes: common.limits.tail_bytes, ..TailLimits::default() },
             image_bytes_max: count(common.limits.image_bytes),
             stop_grace: common.node.stop_grace,
             identify: config.serve.identify,
@@ -228,7 +232,7 @@ mod tests {
             "[tcp]\ncongestion = \"newreno\"\nkeepalive_ms = 9000\nuser_timeout_ms = 7000\nfin_wait_2_ms = 0\nrecv_buffer_bytes = 8192\n\
              path_mtu_age_ms = 400000\nhop_limit = 99\ndscp = 46\nnagle = true\necn = false\n[limits]\nhead_bytes = 2048\n\
              headers = 50\nbody_bytes = 51\nconnections = 52\nhalf_open = 51\nhold_packets_per_connection = 5\n\
-             hold_packets = 54\nhold_ms = 55\nrecords = 1025\nimage_bytes = 1048575\n[admin]",
+             hold_packets = 54\nhold_ms = 55\nrecords = 1025\nimage_bytes = 1048575\ntail_bytes = 1026\n[admin]",
         );
         let settings = settings(&text);
         let ms = Duration::from_millis;
@@ -241,6 +245,7 @@ mod tests {
         assert_eq!((settings.request.body_bytes_max, settings.connections_max), (51, 52));
         assert_eq!(settings.hold, HoldLimits { packets_per_flow: 5, packets: 54, time: ms(55) });
         assert_eq!((settings.records_max, settings.image_bytes_max), (1_025, 1_048_575));
+        assert_eq!(settings.tails.bytes, 1_026);
     }
 
     #[test]

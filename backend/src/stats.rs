@@ -9,6 +9,7 @@ use handoff_proto::admin::{Connections, Page, WishRefused, WishTaken};
 use handoff_proto::journal::Moves;
 use handoff_proto::message::RefuseReason;
 use handoff_proto::seal::Secrets;
+use handoff_proto::tail::TailCounts;
 
 use crate::link::Link;
 use crate::node::BackEnd;
@@ -72,8 +73,35 @@ pub struct Snapshot {
     pub store: (usize, usize),
     /// How often a source could not give its bytes or take a request's: each has cost a connection.
     pub store_failures: u64,
+    /// What is kept of connections that were given away.
+    pub tails: TailNumbers,
     /// The front-ends: name, whether their lease is held, and the generation.
     pub leases: Vec<(String, bool, u64)>,
+}
+
+/// Tails, of all front-ends' connections.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct TailNumbers {
+    /// How many there are.
+    pub held: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What they were used for.
+    pub counts: TailCounts,
+}
+
+impl TailNumbers {
+    fn with(mut self, link: &Link) -> Self {
+        let TailCounts { kept, fetched_bytes, pushed_bytes, gone, expired } = link.tails.counts();
+        self.held += link.tails.len();
+        self.bytes += link.tails.bytes();
+        self.counts.kept += kept;
+        self.counts.fetched_bytes += fetched_bytes;
+        self.counts.pushed_bytes += pushed_bytes;
+        self.counts.gone += gone;
+        self.counts.expired += expired;
+        self
+    }
 }
 
 /// What a back-end counts.
@@ -115,6 +143,10 @@ pub struct Stats {
     pub ecn_marked: u64,
     /// Windows that were reduced because what was sent from here was marked.
     pub ecn_slowed: u64,
+    /// Questions for bytes that an earlier owner keeps.
+    pub fetches: u64,
+    /// Bytes that came from earlier owners.
+    pub tail_bytes_taken: u64,
     /// Connections that ended here, by reason.
     pub closed: [u64; CloseReason::ALL.len()],
 }
@@ -149,6 +181,7 @@ impl<S> BackEnd<S> {
             held: self.hold.len(),
             store: (self.server.store.sources(), self.server.store.bytes()),
             store_failures: self.server.store.failures(),
+            tails: self.links.iter().fold(TailNumbers::default(), TailNumbers::with),
             leases: self.links.iter().map(lease).collect(),
         }
     }

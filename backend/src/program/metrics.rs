@@ -9,18 +9,29 @@
 //! | `baton_lease_held` | `frontend` |
 //! | `baton_drops_total` | `reason` |
 
-use crate::stats::{Snapshot, Stats};
+use crate::stats::{Snapshot, Stats, TailNumbers};
 use baton_host::Metrics;
 use baton_stack::tcp::CloseReason;
 use handoff_proto::message::RefuseReason;
+use handoff_proto::tail::TailCounts;
 
 /// The handoffs that a back-end makes.
 const KIND: &str = "later";
 
 /// Adds all numbers. Nothing is left out: a new counter does not compile until it has a name here.
 pub(super) fn add(snapshot: &Snapshot, metrics: &mut Metrics) {
-    let Snapshot { stats, drops, windows, connections, leaving, held, store: (sources, bytes), store_failures, leases } =
-        snapshot;
+    let Snapshot {
+        stats,
+        drops,
+        windows,
+        connections,
+        leaving,
+        held,
+        store: (sources, bytes),
+        store_failures,
+        tails,
+        leases,
+    } = snapshot;
     metrics.drops(drops);
     let help = "Bytes that receive windows have grown by, of all connections together";
     metrics.gauge("baton_window_growth_bytes", help, windows.bytes as f64);
@@ -34,6 +45,7 @@ pub(super) fn add(snapshot: &Snapshot, metrics: &mut Metrics) {
     let help = "Times that a source could not give its bytes or take a request's";
     metrics.counter("baton_store_failures_total", help, *store_failures);
     add_stats(stats, metrics);
+    add_tails(tails, metrics);
     let rows = leases.iter().map(|(name, is_held, _)| ([name.as_str()], f64::from(u8::from(*is_held))));
     metrics.gauges("baton_lease_held", "Whether a front-end's lease is held", ["frontend"], rows);
 }
@@ -58,6 +70,8 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
         leases_lapsed,
         ecn_marked,
         ecn_slowed,
+        fetches,
+        tail_bytes_taken,
         closed,
     } = stats;
     for (name, help, value) in [
@@ -76,6 +90,8 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
         ),
         ("baton_ecn_marked_total", "Segments of clients that a router had marked for congestion", ecn_marked),
         ("baton_ecn_slowed_total", "Windows reduced because what was sent from here was marked", ecn_slowed),
+        ("baton_fetches_total", "Questions for bytes that an earlier owner keeps", fetches),
+        ("baton_tail_bytes_taken_total", "Bytes taken over from earlier owners", tail_bytes_taken),
         ("baton_leases_lapsed_total", "Leases that ran out", leases_lapsed),
     ] {
         metrics.counter(name, help, *value);
@@ -99,9 +115,20 @@ fn add_handoffs([started, done, lost]: [u64; 3], refused: &[u64], metrics: &mut 
     metrics.counters("baton_handoffs_refused_total", "Handoffs taken back, by reason", ["kind", "reason"], rows);
 }
 
+fn add_tails(tails: &TailNumbers, metrics: &mut Metrics) {
+    let TailNumbers { held, bytes, counts: TailCounts { kept, fetched_bytes, pushed_bytes, gone, expired } } = tails;
+    metrics.gauge("baton_tails", "Connections given away whose last bytes are kept here", *held as f64);
+    metrics.gauge("baton_tail_bytes", "Bytes of those", *bytes as f64);
+    metrics.counter("baton_tails_kept_total", "Connections given away whose last bytes stayed here", *kept);
+    let rows = [(["fetched"], *fetched_bytes), (["pushed"], *pushed_bytes)];
+    metrics.counters("baton_tail_bytes_given_total", "Bytes kept here that a later owner was sent", ["how"], rows);
+    metrics.counter("baton_tails_gone_total", "Questions for bytes that are not kept here any more", *gone);
+    metrics.counter("baton_tails_expired_total", "Tails given up because no owner has said anything", *expired);
+}
+
 const fn is_reset_of_ours(reason: CloseReason) -> bool {
     match reason {
-        CloseReason::Aborted | CloseReason::ContentLost => true,
+        CloseReason::Aborted | CloseReason::ContentLost | CloseReason::TailLost => true,
         CloseReason::Finished | CloseReason::ResetByPeer | CloseReason::TimedOut => false,
     }
 }
@@ -202,12 +229,20 @@ mod tests {
             leases_lapsed: 115,
             ecn_marked: 117,
             ecn_slowed: 118,
-            closed: [21, 22, 23, 24, 25],
+            fetches: 119,
+            tail_bytes_taken: 120,
+            closed: [21, 22, 23, 24, 25, 26],
         };
         let leases = vec![("fe1".to_owned(), true, 7), ("fe2".to_owned(), false, 0)];
         let (store, store_failures) = ((5, 6_000), 116);
+        let tails = TailNumbers {
+            held: 6,
+            bytes: 7_000,
+            counts: TailCounts { kept: 121, fetched_bytes: 122, pushed_bytes: 123, gone: 124, expired: 125 },
+        };
+        let (connections, leaving, held) = (50, 4, 3);
         let counts =
-            Snapshot { stats, drops, windows, connections: 50, leaving: 4, held: 3, store, store_failures, leases };
+            Snapshot { stats, drops, windows, connections, leaving, held, store, store_failures, tails, leases };
         let text = text(&counts);
         for line in EXPECTED.lines() {
             assert!(text.contains(&format!("\n{line}\n")), "{line:?} is not in\n{text}");
@@ -241,6 +276,15 @@ baton_held_packets_total 111
 baton_returned_packets_total 112
 baton_discarded_total 113
 baton_leases_lapsed_total 115
+baton_tails 6.0
+baton_tail_bytes 7000.0
+baton_tails_kept_total 121
+baton_tail_bytes_given_total{how="fetched"} 122
+baton_tail_bytes_given_total{how="pushed"} 123
+baton_tails_gone_total 124
+baton_tails_expired_total 125
+baton_fetches_total 119
+baton_tail_bytes_taken_total 120
 baton_ecn_marked_total 117
 baton_ecn_slowed_total 118
 baton_lease_held{frontend="fe1"} 1.0

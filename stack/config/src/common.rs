@@ -221,6 +221,8 @@ table! {
         "records" => records: u32 = 262_144, int(1_024, 67_108_864, "records");
         /// Bytes that receive windows grow by in all, above what each connection begins with; past it they stay as they are.
         "window_bytes" => window_bytes: u64 = 67_108_864, int(0, 1 << 40, "bytes");
+        /// Bytes in flight of connections that a back-end has given away, kept until a client has them; zero: they travel.
+        "tail_bytes" => tail_bytes: u64 = 268_435_456, int(0, 1 << 40, "bytes");
     }
 }
 

@@ -81,7 +81,8 @@ fn common(place: &Place, id: &str, tuning: &Tuning) -> String {
         "[node]\nname = \"{name}\"\n{id}\
          [cluster]\nsecret_file = \"cluster.key\"\nudp_port = {CLUSTER_PORT}\n\
          lease_ms = {}\nheartbeat_ms = {}\nlease_margin_ms = {}\n\
-         [tcp]\ntime_wait_ms = {}\nsyn_cookies = \"{}\"\n[limits]\nhalf_open = {}\n\
+         [tcp]\ntime_wait_ms = {}\nsyn_cookies = \"{}\"\nin_flight_bytes_max = 1048576\n\
+         [limits]\nhalf_open = {}\nimage_bytes = 2097152\n\
          [[port]]\ndevice = \"sim\"\naddress = {}\n{}",
         tuning.lease.as_millis(),
         tuning.heartbeat.as_millis(),

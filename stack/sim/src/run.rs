@@ -376,6 +376,7 @@ fn schedule(
         let action = match trouble {
             Trouble::Crash(k) => node(k).map(Action::Crash),
             Trouble::Restart(k) => node(k).map(Action::Restart),
+            Trouble::Stop(k) => node(k).map(Action::Stop),
             Trouble::Pause(k) => node(k).map(Action::Pause),
             Trouble::Resume(k) => node(k).map(Action::Resume),
             Trouble::Cut(k) => cable(k).map(|cable| Action::Partition(cable, true)),

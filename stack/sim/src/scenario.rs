@@ -15,6 +15,8 @@ pub enum Trouble {
     Crash(usize),
     /// It begins a new life.
     Restart(usize),
+    /// It is stopped in good order.
+    Stop(usize),
     /// It stands still.
     Pause(usize),
     /// It goes on.

@@ -111,6 +111,8 @@ pub struct Tally {
     pub resets: u64,
     /// The longest silence between the last byte that an owner sent and the first from the next one.
     pub gap_max: Duration,
+    /// When another node last went on with a connection.
+    pub last_move_at: Instant,
     /// When a client was last sent something new.
     pub last_byte_at: Instant,
     /// Datagrams from node to node.
@@ -280,6 +282,7 @@ impl Checks {
         let (last, last_tag) = flow.speaker;
         if last != from {
             flow.moves += 1;
+            tally.last_move_at = at;
             if !rules.silent_takeover && !causality.knows(from, last, last_tag) {
                 let text = format!("speaks although it cannot have heard of the last word of device {}", last.0);
                 found.violation("speaker", &text);
