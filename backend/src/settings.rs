@@ -232,7 +232,7 @@ mod tests {
             "[tcp]\ncongestion = \"newreno\"\nkeepalive_ms = 9000\nuser_timeout_ms = 7000\nfin_wait_2_ms = 0\nrecv_buffer_bytes = 8192\n\
              path_mtu_age_ms = 400000\nhop_limit = 99\ndscp = 46\nnagle = true\necn = false\n[limits]\nhead_bytes = 2048\n\
              headers = 50\nbody_bytes = 51\nconnections = 52\nhalf_open = 51\nhold_packets_per_connection = 5\n\
-             hold_packets = 54\nhold_ms = 55\nrecords = 1025\nimage_bytes = 1048575\ntail_bytes = 1026\n[admin]",
+             hold_packets = 54\nhold_ms = 55\nrecords = 1025\nimage_bytes = 5242879\ntail_bytes = 1026\n[admin]",
         );
         let settings = settings(&text);
         let ms = Duration::from_millis;
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!((settings.request.head.head_bytes_max, settings.request.head.headers_max), (2_048, 50));
         assert_eq!((settings.request.body_bytes_max, settings.connections_max), (51, 52));
         assert_eq!(settings.hold, HoldLimits { packets_per_flow: 5, packets: 54, time: ms(55) });
-        assert_eq!((settings.records_max, settings.image_bytes_max), (1_025, 1_048_575));
+        assert_eq!((settings.records_max, settings.image_bytes_max), (1_025, 5_242_879));
         assert_eq!(settings.tails.bytes, 1_026);
     }
 

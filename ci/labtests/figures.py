@@ -9,10 +9,10 @@ from labkit.runner import case, expect
 
 # Short runs: where the machine does not limit the rate, and losses are many enough to say something.
 CELLS = [goodput.Cell(0.01, 10), goodput.Cell(0.03, 10)]
-SECONDS, RUNS = 3, 2
-SHARE_SHORT = 0.75
+SECONDS, RUNS = 3, 3
+SHARE_SHORT = 0.5
 FAIR_SETTLE, FAIR_SECONDS = 4, 5
-FAIR_SHORT = (0.6, 1.5)
+FAIR_SHORT = (0.4, 2.0)
 FULL_SECONDS, FULL_RUNS = 15, 5
 
 
@@ -41,5 +41,5 @@ def fairness_beside_linux(lab, full):
             share, used = fairness.of_fair(fairness.shares(lab, first, second, settle, seconds, runs))
             notes.append(f"{share:.2f} of fair beside {second.name}, {used:.2f} of the bottleneck used")
             expect(low <= share <= high, f"{first.name} has {notes[-1]}")
-            expect(used >= 0.8, f"the bottleneck is not used: {notes[-1]}")
+            expect(used >= (0.8 if full else 0.6), f"the bottleneck is not used: {notes[-1]}")
     return "; ".join(notes)

@@ -42,7 +42,7 @@ mod path;
 mod signals;
 
 /// The longest image, in bytes.
-pub const IMAGE_BYTES_MAX: usize = 2 << 20;
+pub const IMAGE_BYTES_MAX: usize = 8 << 20;
 /// The version that is written. The one before it, once there is one, is read too.
 pub const IMAGE_VERSION: u8 = 1;
 /// The length of an idle connection's image at the most, whatever its address family.

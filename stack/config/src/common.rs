@@ -160,7 +160,7 @@ table! {
         /// The greatest receive window, where an upload over a long way needs more.
         "recv_buffer_max_bytes" => recv_buffer_max_bytes: u32 = 393_216, int(4_096, 1_048_576, "bytes");
         /// The most response bytes of a connection that are sent and not yet acknowledged.
-        "in_flight_bytes_max" => in_flight_bytes_max: u32 = 524_288, int(16_384, 2_097_152, "bytes");
+        "in_flight_bytes_max" => in_flight_bytes_max: u32 = 4_194_304, int(16_384, 7_340_032, "bytes");
         /// The congestion control algorithm of new connections.
         "congestion" => congestion: Congestion = Congestion::Cubic, text("\"cubic\" or \"newreno\"");
         /// The hop limit, or time to live, of packets to clients.
@@ -216,7 +216,7 @@ table! {
         /// A request's body; above it the answer is 413.
         "body_bytes" => body_bytes: u64 = 67_108_864, int(0, 1 << 40, "bytes");
         /// The image of a connection, in all its parts.
-        "image_bytes" => image_bytes: u32 = 1_048_576, int(65_536, 2_097_152, "bytes");
+        "image_bytes" => image_bytes: u32 = 5_242_880, int(65_536, 8_388_608, "bytes");
         /// What a node remembers of connections that it moved or closed.
         "records" => records: u32 = 262_144, int(1_024, 67_108_864, "records");
         /// Bytes that receive windows grow by in all, above what each connection begins with; past it they stay as they are.

@@ -264,14 +264,14 @@ fn combinations_in_other_tables() {
             "t.toml:9:21: tcp.recv_buffer_bytes: tcp.recv_buffer_bytes (393217) is above tcp.recv_buffer_max_bytes (393216)",
         ),
         (
-            format!("{GOOD}[tcp]\nrecv_buffer_max_bytes = 507905"),
-            "t.toml:9:25: tcp.recv_buffer_max_bytes: limits.image_bytes (1048576) is too small for an image with \
-             tcp.recv_buffer_max_bytes (507905) and tcp.in_flight_bytes_max (524288): it needs 1048577",
+            format!("{GOOD}[tcp]\nrecv_buffer_max_bytes = 1032193"),
+            "t.toml:9:25: tcp.recv_buffer_max_bytes: limits.image_bytes (5242880) is too small for an image with \
+             tcp.recv_buffer_max_bytes (1032193) and tcp.in_flight_bytes_max (4194304): it needs 5242881",
         ),
         (
-            format!("{GOOD}[tcp]\nin_flight_bytes_max = 638977"),
-            "t.toml:9:23: tcp.in_flight_bytes_max: limits.image_bytes (1048576) is too small for an image with \
-             tcp.recv_buffer_max_bytes (393216) and tcp.in_flight_bytes_max (638977): it needs 1048577",
+            format!("{GOOD}[tcp]\nin_flight_bytes_max = 4833281"),
+            "t.toml:9:23: tcp.in_flight_bytes_max: limits.image_bytes (5242880) is too small for an image with \
+             tcp.recv_buffer_max_bytes (393216) and tcp.in_flight_bytes_max (4833281): it needs 5242881",
         ),
     ];
     assert_refused(&cases);
@@ -286,8 +286,8 @@ fn the_last_value_before_each_combination_is_refused_is_accepted() {
         (format!("{GOOD}[limits]\nconnections = 4096"), "as many half-open as connections"),
         (format!("{GOOD}[limits]\nhold_packets = 64"), "one connection may hold all"),
         (format!("{GOOD}[tcp]\nrecv_buffer_bytes = 16384"), "a head fills the buffer"),
-        (format!("{GOOD}[tcp]\nin_flight_bytes_max = 638976"), "a full image"),
-        (format!("{GOOD}[tcp]\nrecv_buffer_max_bytes = 507904"), "a full image of a grown window"),
+        (format!("{GOOD}[tcp]\nin_flight_bytes_max = 4833280"), "a full image"),
+        (format!("{GOOD}[tcp]\nrecv_buffer_max_bytes = 1032192"), "a full image of a grown window"),
         (format!("{GOOD}[tcp]\nrecv_buffer_bytes = 393216"), "a window that does not grow"),
         (with("10.77.0.10/24", "10.77.0.0/31"), "a network of two"),
         (with("10.77.0.10/24", "10.77.0.10/32"), "a network of one"),

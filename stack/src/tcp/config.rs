@@ -65,7 +65,7 @@ impl Default for TcpConfig {
             mtu: 1500,
             recv_buffer_bytes: 65_536,
             recv_buffer_max_bytes: 393_216,
-            in_flight_bytes_max: 524_288,
+            in_flight_bytes_max: 4_194_304,
             rto_initial: Duration::from_secs(1),
             rto_min: Duration::from_millis(200),
             rto_max: Duration::from_secs(60),

@@ -20,15 +20,23 @@ pub struct Cubic {
 }
 
 impl Cubic {
-    /// How much the window grows.
-    pub(crate) fn on_ack(&mut self, now: Instant, cwnd: u32, acked: u32, mss: u32, srtt: Duration) -> u32 {
+    /// How much the window grows. `prior` is `cwnd_prior`, what it was when it was last reduced.
+    pub(crate) fn on_ack(
+        &mut self,
+        now: Instant,
+        (cwnd, prior): (u32, u32),
+        acked: u32,
+        mss: u32,
+        srtt: Duration,
+    ) -> u32 {
         let epoch = match self.epoch {
             Some(epoch) => epoch,
             None => self.begin(now, cwnd, mss),
         };
-        // Section 4.3: alpha = 3 (1 - beta) / (1 + beta) = 9/17 until W_est has reached W_max, then 1.
+        // Section 4.3: alpha = 3 (1 - beta) / (1 + beta) = 9/17 until W_est has reached cwnd_prior, then 1. That is not W_max, which
+        // is less after fast convergence, and what the window is after a timeout.
         let grown = u64::from(mss) * u64::from(acked) / u64::from(cwnd.max(1));
-        let grown = if self.w_est < self.w_max { grown * 9 / 17 } else { grown };
+        let grown = if self.w_est < prior { grown * 9 / 17 } else { grown };
         self.w_est = self.w_est.saturating_add(u32::try_from(grown).unwrap_or(u32::MAX));
         let elapsed = now.since(epoch) + srtt;
         let target = self.window_at(elapsed, mss);
@@ -109,6 +117,21 @@ mod tests {
     fn cube_roots_are_exact() {
         for (n, root) in [(0, 0), (1, 1), (7, 1), (8, 2), (26, 2), (27, 3), (1_000_000_000, 1000), (999_999_999, 999)] {
             assert_eq!(cube_root(n), root);
+        }
+    }
+
+    #[test]
+    fn grows_like_reno_only_from_where_it_was_reduced() {
+        // RFC 9438 section 4.3, with fast convergence: 80 segments lost to 56, and W_max is 68.
+        let (mss, prior) = (1_000, 80_000);
+        let mut cubic = Cubic::default();
+        cubic.on_loss(100_000, mss);
+        assert_eq!((cubic.on_loss(prior, mss), cubic.w_max), (56_000, 68_000));
+        cubic.begin(Instant::ZERO, 56_000, mss);
+        for (w_est, grown) in [(67_000, 529), (70_000, 529), (79_999, 529), (80_000, 1_000)] {
+            cubic.w_est = w_est;
+            cubic.on_ack(Instant::ZERO, (70_000, prior), 70_000, mss, Duration::from_millis(1));
+            assert_eq!(cubic.w_est, w_est + grown);
         }
     }
 

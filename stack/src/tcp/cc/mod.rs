@@ -73,7 +73,11 @@ impl Congestion {
         let cwnd = self.cwnd;
         let grown = match &mut self.growth {
             Growth::NewReno(growth) => growth.on_ack(cwnd, acked, mss),
-            Growth::Cubic(growth) => growth.on_ack(now, cwnd, acked, mss, srtt),
+            Growth::Cubic(growth) => {
+                // The threshold is beta times that, 0.7.
+                let prior = u32::try_from(u64::from(self.ssthresh) * 10 / 7).unwrap_or(u32::MAX);
+                growth.on_ack(now, (cwnd, prior), acked, mss, srtt)
+            }
         };
         self.cwnd = cwnd.saturating_add(grown).min(CWND_MAX);
     }
