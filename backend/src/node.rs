@@ -566,6 +566,12 @@ impl<S: Service> Node for BackEnd<S> {
         for index in 0..self.links.len() {
             self.poll_link(now, index);
         }
+        if !self.was_leased && self.stop_at.is_some_and(|at| now >= at) {
+            // Who may not speak cannot even reset: its front-ends do that, when its leases are over for them too.
+            for index in 0..self.links.len() {
+                self.discard_all(now, index, tx);
+            }
+        }
         if self.was_leased {
             self.poll_donors(now);
             self.poll_fetches(now);

@@ -91,6 +91,23 @@ def a_back_end_dies_and_comes_back(lab, full):
 
 
 @case()
+def a_back_end_whose_front_end_is_dead_stops_in_order(lab, full):
+    with Connection(lab) as connection:
+        check_bytes(connection.get("/be2/bytes/1000?seed=1"), 1, 1_000, "be2")
+        lab.kill("fe1")
+        time.sleep(SECONDS)
+        process = lab.process("be2")
+        began = time.monotonic()
+        lab.kill("be2", "TERM")
+        expect(process.wait_end(GRACE_SECONDS + 2), "be2 does not stop")
+        took = time.monotonic() - began
+        expect(process.exit_code() == 0, f"be2 ended with {process.exit_code()}")
+    lab.start("fe1")
+    revive(lab, "be2")
+    return f"stopped after {took:.1f} s"
+
+
+@case()
 def an_idle_connection_of_a_dead_owner_is_reset_once(lab, full):
     def prepare(connection):
         check_bytes(connection.get("/be1/bytes/5000?seed=1"), 1, 5_000, "be1")

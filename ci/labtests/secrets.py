@@ -8,6 +8,8 @@ from labkit.client import Connection, check_bytes
 from labkit.runner import case, expect
 from labtests.wishes import call
 
+# On a machine that does other things too a session may begin under the secret that has just gone; its datagrams are said again.
+UNSEALED_MAX = 32
 NODES = ("fe1", "be1", "be2")
 LENGTH = 30_000
 
@@ -52,9 +54,16 @@ def reload(lab, node, status=200):
     return body
 
 
+def unsealed(lab, node):
+    """How many datagrams a node could not open so far."""
+    lines = [line for line in lab.metrics(node).splitlines() if line.startswith("baton_drops_total")]
+    return sum(int(float(line.split()[-1])) for line in lines if "message_unsealed" in line)
+
+
 @case()
 def the_secret_changes_under_load(lab, full):
     old, new = (os.urandom(32).hex() + "\n" for _ in range(2))
+    before_all = {node: unsealed(lab, node) for node in NODES}
     with Load(lab, 6) as load:
         # A first change, from the lab's own secret; then another one, so that all is as it would be every month.
         for before, after in [((lab.folder / "cluster.key").read_text(), old), (old, new)]:
@@ -69,10 +78,8 @@ def the_secret_changes_under_load(lab, full):
         expect(load.answers > answered, "nothing is answered any more")
     expect(not load.failures, f"{len(load.failures)} connections failed: {load.failures[:3]}")
     expect(load.answers > 100, f"only {load.answers} answers: this was no load")
-    for node in NODES:
-        lines = [line for line in lab.metrics(node).splitlines() if line.startswith("baton_drops_total")]
-        unsealed = [line for line in lines if "message_unsealed" in line and not line.endswith(" 0")]
-        expect(not unsealed, f"{node}: {unsealed}")
+    lost = {node: unsealed(lab, node) - before_all[node] for node in NODES}
+    expect(all(count <= UNSEALED_MAX for count in lost.values()), f"datagrams that did not open: {lost}")
     # A node that starts now has the new secret alone.
     lab.kill("be2")
     time.sleep(2.5)

@@ -8,6 +8,7 @@ from labkit.client import Connection, check_bytes, request
 from labkit.runner import case, expect
 
 SECONDS_MAX = 3
+PAGE_MAX = 1_000
 
 
 def call(lab, node, path, method="GET"):
@@ -18,23 +19,29 @@ def call(lab, node, path, method="GET"):
     return int(status), body.strip()
 
 
-def connections(lab, node):
-    """All connections of a node, in pages of two."""
-    found, place = [], 0
+def pages(lab, node, limit):
+    """A node's connections, page by page."""
+    place = 0
     while place is not None:
-        status, body = call(lab, node, f"/v1/connections?from={place}&limit=2")
+        status, body = call(lab, node, f"/v1/connections?from={place}&limit={limit}")
         expect(status == 200, f"{node}: the list has status {status}: {body}")
         answer = json.loads(body)
-        expect(len(answer["connections"]) <= 2, f"a page of {len(answer['connections'])}")
-        found += answer["connections"]
+        expect(len(answer["connections"]) <= limit, f"a page of {len(answer['connections'])}")
+        yield answer["connections"]
         place = answer["next"]
-    return found
+
+
+def connections(lab, node):
+    """All connections of a node. Those that have ended a moment ago are among a front-end's, and may be thousands."""
+    return [entry for page in pages(lab, node, PAGE_MAX) for entry in page]
 
 
 def entry_of(lab, node, client):
     """A node's entry of a client's connection, or None."""
-    mine = [entry for entry in connections(lab, node) if entry["client"].endswith(f":{client.port}")]
-    expect(len(mine) <= 1, f"{node} has port {client.port} twice: {mine}")
+    addr = client.socket.getsockname()[0]
+    end = f"[{addr}]:{client.port}" if ":" in addr else f"{addr}:{client.port}"
+    mine = [entry for entry in connections(lab, node) if entry["client"] == end]
+    expect(len(mine) <= 1, f"{node} has {end} twice: {mine}")
     return mine[0] if mine else None
 
 
@@ -58,6 +65,18 @@ def wait_for(lab, client, owner):
             return seen[1]
         expect(time.monotonic() < end, f"port {client.port} is not at {owner} after {SECONDS_MAX} s: {seen}")
         time.sleep(0.02)
+
+
+@case()
+def the_list_comes_in_pages(lab, full):
+    with Connection(lab) as one, Connection(lab) as two, Connection(lab) as three:
+        clients = [one, two, three]
+        for client in clients:
+            check_bytes(client.get("/be1/bytes/1000?seed=1"), 1, 1_000, "be1")
+            wait_for(lab, client, "be1")
+        found = [entry["id"] for page in pages(lab, "be1", 2) for entry in page]
+        wanted = [entry_of(lab, "be1", client)["id"] for client in clients]
+        expect(all(found.count(identifier) == 1 for identifier in wanted), f"{wanted} in {found}")
 
 
 @case()
