@@ -76,7 +76,6 @@ impl Route {
 }
 
 /// All routes, by flow and by connection id.
-///
 #[derive(Debug)]
 pub(crate) struct Routes {
     routes: Slab<Route>,
