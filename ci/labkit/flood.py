@@ -41,19 +41,22 @@ class Run:
 @contextlib.contextmanager
 def flood(lab, mac, seconds, rate=RATE):
     """The flood at the VIP, in frames for `mac`. What is yielded is, behind the context, its rate of segments per second."""
-    client = run("ip", "-n", net.namespace(lab.name, "client"), "-j", "link", "show", net.INTERFACE).stdout
+    net.add_stranger(lab.name)
     words = [f"{lab.settings['programs']}/baton-flood",
-             "--interface", net.INTERFACE, "--source-mac", json.loads(client)[0]["address"], "--target-mac", mac,
+             "--interface", net.INTERFACE, "--source-mac", net.mac_of(net.STRANGER), "--target-mac", mac,
              "--target", lab.network.vip, "--rate", rate, "--seconds", seconds]
-    child = subprocess.Popen(net.inside(lab.name, "client", *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     result = {}
     try:
-        yield result
-        said, complaint = child.communicate(timeout=seconds + START_SECONDS)
-    except BaseException:
-        child.kill()
-        child.wait()
-        raise
+        child = subprocess.Popen(net.inside(lab.name, net.STRANGER, *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            yield result
+            said, complaint = child.communicate(timeout=seconds + START_SECONDS)
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+    finally:
+        net.remove_beside(lab.name, net.STRANGER)
     found = re.search(r"sent=(\d+) unsent=\d+ seconds=([\d.]+)", said)
     if child.returncode != 0 or not found:
         raise Failed(f"the flood ended with {child.returncode}: {complaint.strip()}")

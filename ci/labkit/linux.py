@@ -67,7 +67,7 @@ class LinuxServer:
         if self.process.pid():
             self.process.signal(signal.SIGKILL)
             self.process.wait_end(STOP_SECONDS)
-        net.remove_linux(self.lab.name)
+        net.remove_beside(self.lab.name, net.LINUX)
 
     def _start(self):
         self.set_route()

@@ -24,6 +24,8 @@ INTERFACE = "eth0"
 SWITCH = "sw"
 # The kernel as a server, beside the back-ends, to compare with: its namespace, and its port at the switch.
 LINUX = "linux"
+# Where floods come from: its namespace, and its port at the switch.
+STRANGER = "stranger"
 # Ends of links inside the switch.
 CLIENT_PORT = "client"
 OUTER_UPLINK = "uplink0"
@@ -64,6 +66,8 @@ class Network:
             return self.network + "1"
         if node == LINUX:
             return self.network + "90"
+        if node == STRANGER:
+            return self.network + "91"
         return self.network + ("10" if node.startswith("fe") else str(20 + backend_number(node)))
 
     def url(self, path=""):
@@ -99,7 +103,7 @@ def namespace(lab, node):
 
 def namespaces_of(lab):
     """The lab's namespaces that exist, whatever is left of it."""
-    mine = re.compile(rf"{re.escape(lab)}-(client|{SWITCH}|{LINUX}|fe\d+|be\d+)")
+    mine = re.compile(rf"{re.escape(lab)}-(client|{SWITCH}|{LINUX}|{STRANGER}|fe\d+|be\d+)")
     listed = json.loads(run("ip", "-j", "netns", "list").stdout or "[]")
     return sorted(entry["name"] for entry in listed if mine.fullmatch(entry["name"]))
 
@@ -148,23 +152,36 @@ def build(lab, nodes, with_tap, network=IPV4):
 
 def add_linux(lab, network=IPV4):
     """Adds the namespace of a server that speaks the kernel's TCP, on the cluster's side, without offloads as all others."""
-    _add_namespace(lab, LINUX)
-    run("ip", "-n", namespace(lab, SWITCH), "link", "add", LINUX, "type", "veth", "peer", "name", INTERFACE,
-        "netns", namespace(lab, LINUX))
-    _ip(namespace(lab, SWITCH), f"link set {LINUX} master {CLUSTER_BRIDGE} up")
-    _plain(lab, SWITCH, LINUX)
-    _plain(lab, LINUX, INTERFACE)
+    _add_beside(lab, LINUX)
     detection = ""
     if network.family == socket.AF_INET6:
         _allow_ipv6(namespace(lab, LINUX))
         detection = "nodad"
-    _ip(namespace(lab, LINUX), f"link set {INTERFACE} address {mac_of(LINUX)}", f"link set {INTERFACE} up",
+    _ip(namespace(lab, LINUX), f"link set {INTERFACE} up",
         f"address add {network.address_of(LINUX)}/{network.prefix} dev {INTERFACE} {detection}")
 
 
-def remove_linux(lab):
-    """Takes that namespace away."""
-    run("ip", "netns", "delete", namespace(lab, LINUX), check=False)
+def add_stranger(lab):
+    """Adds the namespace that floods come from, next to the cluster: what a flood costs on its way is the machine's and no part of it.
+    It has no address, so its kernel throws away what comes back as soon as it can."""
+    _add_beside(lab, STRANGER)
+    _ip(namespace(lab, STRANGER), f"link set {INTERFACE} up")
+
+
+def remove_beside(lab, node):
+    """Takes such a namespace away."""
+    run("ip", "netns", "delete", namespace(lab, node), check=False)
+
+
+def _add_beside(lab, node):
+    """Links a new namespace to the cluster's side of the switch."""
+    _add_namespace(lab, node)
+    run("ip", "-n", namespace(lab, SWITCH), "link", "add", node, "type", "veth", "peer", "name", INTERFACE,
+        "netns", namespace(lab, node))
+    _ip(namespace(lab, SWITCH), f"link set {node} master {CLUSTER_BRIDGE} up")
+    _plain(lab, SWITCH, node)
+    _plain(lab, node, INTERFACE)
+    _ip(namespace(lab, node), f"link set {INTERFACE} address {mac_of(node)}")
 
 
 def join_clients(lab, joined):

@@ -36,8 +36,17 @@ pub struct Port {
 impl Port {
     /// Opens the interface called `name`.
     pub fn open(name: &str) -> anyhow::Result<Self> {
+        Self::open_for(name, Some(SockProtocol::EthAll))
+    }
+
+    /// Opens the interface called `name` to send on. Without a protocol the kernel keeps no frame for the socket.
+    pub fn open_to_send(name: &str) -> anyhow::Result<Self> {
+        Self::open_for(name, None)
+    }
+
+    fn open_for(name: &str, protocol: Option<SockProtocol>) -> anyhow::Result<Self> {
         let address = link_address(name)?;
-        let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_NONBLOCK, SockProtocol::EthAll)
+        let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_NONBLOCK, protocol)
             .context("cannot make a packet socket (root is needed)")?;
         bind(socket.as_raw_fd(), &address).with_context(|| format!("cannot bind to the interface {name}"))?;
         setsockopt(&socket, sockopt::RcvBufForce, &SOCKET_BUFFER).context("cannot enlarge the receive buffer")?;

@@ -96,7 +96,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<String> {
     if arguments.target.is_multicast() || arguments.target.is_unspecified() {
         bail!("{} is not the address of one machine", arguments.target);
     }
-    let mut port = Port::open(&arguments.interface).context("cannot open the interface")?;
+    let mut port = Port::open_to_send(&arguments.interface).context("cannot open the interface")?;
     let mut flood = Flood::new(arguments);
     let mut pace = Pace::new(arguments.rate);
     let (mut sent, mut unsent) = (0, 0);
