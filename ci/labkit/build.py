@@ -7,14 +7,16 @@ from pathlib import Path
 
 from labkit.base import ROOT, Failed, cargo, say
 
-PACKAGES = ["baton-frontend", "baton-backend", "baton-impair"]
+NODES = ["baton-frontend", "baton-backend", "baton-impair"]
+# Its program `tcb` reads captures; a lab runs without it.
+PACKAGES = [*NODES, "baton-tools"]
 
 
 def programs():
     """The directory with the programs, built. `BATON_BIN=DIR` uses those in DIR as they are."""
     ready = os.environ.get("BATON_BIN")
     folder = Path(ready) if ready else _build()
-    missing = [name for name in PACKAGES if not os.access(folder / name, os.X_OK)]
+    missing = [name for name in NODES if not os.access(folder / name, os.X_OK)]
     if missing:
         raise Failed(f"{folder} has no program called {missing[0]}")
     return folder

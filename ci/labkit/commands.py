@@ -83,9 +83,8 @@ def _parser():
     command.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
     add("metrics", _metrics, "print a node's metrics").add_argument("node")
     command = add("capture", _capture, "run a command at the client and leave a pcap of its packets",
-                  "ci/lab capture [--side client|cluster] FILE.pcap -- CMD...")
-    command.add_argument("--side", choices=["client", "cluster"], default="client",
-                         help="at the client, or on the cluster's side of the fault injector")
+                  "ci/lab capture [--side client|cluster|NODE] FILE.pcap -- CMD...")
+    command.add_argument("--side", default="client", help="at the client, on the cluster's side of the fault injector, or on a node's link")
     command.add_argument("file")
     _add_impair(add("impair", _impair, "inject faults between client and cluster, in each direction; off: stop"))
     return parser
@@ -170,6 +169,8 @@ def _capture(lab, options):
     path = Path(options.file)
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise Misused(f"{path} cannot be a file")
+    if options.side not in ("client", "cluster"):
+        lab.need_node(options.side)
     command = lab.inside("client", options.command)
     with lab.capture(options.side, path.absolute()):
         child = subprocess.Popen(command)

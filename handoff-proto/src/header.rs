@@ -27,6 +27,11 @@ pub const VERSION_MIN: u8 = 1;
 pub const VERSION_MAX: u8 = 1;
 /// The length of a [`Header`].
 pub const HEADER_BYTES: usize = 28;
+/// The kind of a sealed datagram of a capture that was opened ([`Unsealer`](crate::session::Unsealer)): behind the header its messages
+/// in clear, and no tag. It is none of [`DatagramKind`]: no node takes it.
+pub const KIND_UNSEALED: u8 = 0xff;
+/// Where the kind stands in a header.
+pub(crate) const KIND_AT: usize = 3;
 
 wire_enum! {
     /// What follows a [`Header`].

@@ -14,6 +14,8 @@
 
 mod moves;
 mod nodes;
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;
 
 pub use moves::*;
 pub use nodes::*;

@@ -329,13 +329,29 @@ impl Opener {
         if !self.window.is_new(counter) {
             return Err(DropReason::MessageReplayed);
         }
-        let body = self
-            .key
-            .open_in_place(nonce(counter), Aad::from(header), sealed)
-            .map_err(|_| DropReason::MessageUnsealed)?;
+        let body = open(&self.key, counter, header, sealed).ok_or(DropReason::MessageUnsealed)?;
         self.window.insert(counter);
         Ok(body)
     }
+}
+
+/// Opens what one node said to another, in any order and as often as it was recorded.
+#[derive(Debug)]
+pub(crate) struct Reopener(LessSafeKey);
+
+impl Reopener {
+    pub(crate) fn new(secret: &ClusterSecret, sender: &KeyEnd<'_>, receiver: &KeyEnd<'_>) -> Option<Self> {
+        seal_key(secret, sender, receiver).map(Self)
+    }
+
+    /// Decrypts `sealed` (body and tag) in place and returns the body; `None` if it was sealed with another key.
+    pub(crate) fn open<'a>(&self, counter: u64, header: &[u8], sealed: &'a mut [u8]) -> Option<&'a mut [u8]> {
+        open(&self.0, counter, header, sealed)
+    }
+}
+
+fn open<'a>(key: &LessSafeKey, counter: u64, header: &[u8], sealed: &'a mut [u8]) -> Option<&'a mut [u8]> {
+    key.open_in_place(nonce(counter), Aad::from(header), sealed).ok()
 }
 
 /// Which counters were seen: everything below the window counts as seen.

@@ -14,6 +14,9 @@
 
 mod hello;
 mod peer;
+mod unseal;
+
+pub use unseal::{Captured, Unsealer};
 
 use std::collections::{BTreeSet, VecDeque};
 

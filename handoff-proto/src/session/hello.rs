@@ -63,6 +63,16 @@ impl<'a> Hello<'a> {
         if !key.verify(&[head, fields].concat(), tag) {
             return Err(DropReason::MessageUnsealed);
         }
+        Self::read(fields)
+    }
+
+    /// Who says that he said it to whom, whatever the tag: what the key is made from.
+    pub(super) fn names(body: &'a [u8]) -> Option<(NodeName<'a>, NodeName<'a>)> {
+        let fields = body.get(..body.len().checked_sub(HELLO_TAG_BYTES)?)?;
+        Self::read(fields).ok().map(|hello| (hello.sender, hello.receiver))
+    }
+
+    fn read(fields: &'a [u8]) -> Result<Self, DropReason> {
         let mut reader = Reader::new(fields);
         let hello = reader.take().ok_or(DropReason::MessageMalformed)?;
         if reader.is_empty() { Ok(hello) } else { Err(DropReason::MessageMalformed) }

@@ -481,7 +481,7 @@ fn hello_keys(me: &Identity, secrets: &Secrets, (name, core): (&str, u8)) -> Vec
     secrets.iter().map(keys).collect()
 }
 
-fn tag_of(Challenge([a, b, ..]): Challenge, Challenge([c, d, ..]): Challenge) -> SessionTag {
+pub(super) fn tag_of(Challenge([a, b, ..]): Challenge, Challenge([c, d, ..]): Challenge) -> SessionTag {
     SessionTag(u16::from_be_bytes([a ^ c, b ^ d]))
 }
 

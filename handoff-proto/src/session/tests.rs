@@ -1,7 +1,7 @@
 use baton_stack::addr::{ConnId, Ipv4Addr};
 
 use super::*;
-use crate::header::Header;
+use crate::header::{Header, KIND_UNSEALED};
 use crate::message::{ClosedAck, Done, Handoff, Tail};
 use crate::names::{Epoch, Generation};
 use crate::recipient::MESSAGE_LIFE;
@@ -421,4 +421,106 @@ fn a_wire_version_that_nobody_shares_is_refused() {
     assert_eq!(deliver(at(0), B, &mut a, &hello), Err(DropReason::MessageMalformed));
     let header = Header::take(&mut Reader::new(&hello));
     assert_eq!(header.map(|header| header.sender_boot), Some(Boot(20)));
+}
+
+/// Both directions of two lives of `b`: what an observer of the link records.
+fn recorded() -> Vec<Vec<u8>> {
+    let mut all = vec![];
+    let (mut a, mut b) = strangers();
+    for life in 0..2 {
+        if life == 1 {
+            b = sessions("b", 21, 3);
+            b.add_peer(at(1), "a", 0, A).unwrap();
+        }
+        for n in 0..40 {
+            let now = at(100 * life + n);
+            a.send(P, &done(1_000 * life + n)).unwrap();
+            b.send(P, &done(1_000 * life + 500 + n)).unwrap();
+            for (from_a, datagram) in [(true, datagrams(now, &mut a)), (false, datagrams(now, &mut b))] {
+                for datagram in datagram {
+                    let (addr, to) = if from_a { (A, &mut b) } else { (B, &mut a) };
+                    let _ = deliver(now, addr, to, &datagram);
+                    all.push(datagram);
+                }
+            }
+        }
+    }
+    all
+}
+
+fn unsealer(secret: u8, hellos: &[Vec<u8>]) -> Unsealer {
+    let mut unsealer = Unsealer::new(&ClusterSecret::parse(&[secret; 32]).unwrap().into());
+    for datagram in hellos {
+        unsealer.learn(datagram);
+    }
+    unsealer
+}
+
+#[test]
+fn who_has_the_secret_reads_a_capture_in_any_order() {
+    let mut capture = recorded();
+    let hellos = capture.iter().filter(|datagram| datagram[3] == 1).count();
+    assert!(hellos >= 6 && capture.len() > hellos + 100, "{hellos} of {}", capture.len());
+    for _ in 0..2 {
+        let unsealer = unsealer(b'k', &capture);
+        let mut read = BTreeSet::new();
+        for datagram in &capture {
+            match unsealer.open(datagram) {
+                Captured::Hello => assert_eq!(datagram[3], 1),
+                Captured::Unsealed(clear) => {
+                    assert_eq!((clear.len() + TAG_BYTES, clear[3]), (datagram.len(), KIND_UNSEALED));
+                    assert_eq!((&clear[..3], &clear[4..HEADER_BYTES]), (&datagram[..3], &datagram[4..HEADER_BYTES]));
+                    let mut reader = Reader::new(&clear[HEADER_BYTES..]);
+                    while !reader.is_empty() {
+                        read.insert(Message::decode(&mut reader).unwrap().connection().unwrap().0);
+                    }
+                }
+                other @ (Captured::Sealed | Captured::Foreign) => panic!("{other:?}"),
+            }
+        }
+        assert!(read.len() > 150, "{}", read.len());
+        assert!(read.contains(&539) && read.contains(&1_539), "both lives and both directions");
+        capture.reverse();
+    }
+}
+
+#[test]
+fn who_has_another_secret_or_no_hello_reads_nothing() {
+    let capture = recorded();
+    let sealed: Vec<_> = capture.iter().filter(|datagram| datagram[3] == 2).cloned().collect();
+    for unsealer in [unsealer(b'x', &capture), unsealer(b'k', &sealed)] {
+        assert!(sealed.iter().all(|datagram| unsealer.open(datagram) == Captured::Sealed));
+    }
+    let unsealer = unsealer(b'k', &capture);
+    let mut flipped = sealed[0].clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    assert_eq!(unsealer.open(&flipped), Captured::Sealed);
+    for other in [&[][..], &[0; 100], &sealed[0][..HEADER_BYTES - 1]] {
+        assert_eq!(unsealer.open(other), Captured::Foreign);
+    }
+}
+
+/// From the last HELLO-ACK alone: both challenges stand in it, and it is meant for a life that is known.
+#[test]
+fn the_last_hello_ack_is_enough_to_read_a_capture() {
+    let capture = recorded();
+    let sealed = capture.iter().position(|datagram| datagram[3] == 2).unwrap();
+    let last = capture[..sealed].iter().rposition(|datagram| datagram[3] == 1).unwrap();
+    let unsealer = unsealer(b'k', &capture[last..=last]);
+    assert!(matches!(unsealer.open(&capture[sealed]), Captured::Unsealed(_)));
+}
+
+#[test]
+fn no_node_takes_an_unsealed_datagram() {
+    let (mut a, mut b) = friends();
+    a.send(P, &done(1)).unwrap();
+    let sealed = datagrams(at(1), &mut a).remove(0);
+    let mut clear = sealed[..HEADER_BYTES].to_vec();
+    done(1).encode(&mut clear);
+    for tag in [&[][..], &sealed[sealed.len() - TAG_BYTES..]] {
+        let mut datagram = [&clear, tag].concat();
+        datagram[3] = KIND_UNSEALED;
+        assert_eq!(deliver(at(1), A, &mut b, &datagram), Err(DropReason::MessageMalformed));
+    }
+    assert_eq!(deliver(at(1), A, &mut b, &sealed), Ok(vec!["Done"]), "and it has changed nothing");
 }

@@ -1,0 +1,201 @@
+//! A capture of what nodes said to each other, made readable for whoever has the cluster's secret: every sealed datagram whose session began
+//! in the capture is written in clear, under a kind that no node takes, for the dissector in `wireshark/baton.lua`.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use baton_stack::wire::{self, Envelope, IpSettings, Packet, protocol};
+use handoff_proto::header::HEADER_BYTES;
+use handoff_proto::seal::{ClusterSecret, SecretError, Secrets, SecretsError};
+use handoff_proto::session::{Captured, Unsealer};
+
+use crate::pcap::{Format, Frame, PcapError};
+
+/// Why nothing was unsealed.
+#[derive(Debug, thiserror::Error)]
+pub enum UnsealError {
+    /// A secret cannot be read.
+    #[error("{}: {error}", path.display())]
+    SecretFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A secret is none.
+    #[error("{}: {error}", path.display())]
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: SecretError,
+    },
+    /// Too many secrets.
+    #[error("{0}")]
+    Secrets(#[from] SecretsError),
+    /// The capture cannot be read.
+    #[error("{}: {error}", path.display())]
+    Capture {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: PcapError,
+    },
+    /// The output cannot be written.
+    #[error("{}: {error}", path.display())]
+    Output {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+/// What was in a capture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    /// All frames; all are written.
+    pub frames: u64,
+    /// HELLO and HELLO-ACK.
+    pub hellos: u64,
+    /// Of these, those under another secret.
+    pub foreign_hellos: u64,
+    /// Sealed datagrams that are now in clear.
+    pub unsealed: u64,
+    /// Sealed datagrams that are as they were.
+    pub sealed: u64,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { frames, hellos, foreign_hellos, unsealed, sealed } = self;
+        write!(f, "{frames} frames: {hellos} HELLO, {unsealed} datagrams unsealed, {sealed} left sealed")?;
+        if *foreign_hellos > 0 {
+            write!(f, "; {foreign_hellos} HELLO are under another secret")?;
+        }
+        if *sealed > 0 {
+            write!(
+                f,
+                "; a session can be read if its HELLO is in the capture: begin it before one of the two nodes starts"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads secrets from their files.
+///
+/// # Errors
+/// One cannot be read, or is none, or they are too many.
+pub fn read_secrets(paths: &[PathBuf]) -> Result<Secrets, UnsealError> {
+    let read = |path: &PathBuf| {
+        let contents = fs::read(path).map_err(|error| UnsealError::SecretFile { path: path.clone(), error })?;
+        ClusterSecret::parse(&contents).map_err(|error| UnsealError::Secret { path: path.clone(), error })
+    };
+    Ok(Secrets::new(paths.iter().map(read).collect::<Result<Vec<_>, _>>()?)?)
+}
+
+/// Writes to `output` what is in the capture `input`, all frames in their order and at their times, with sealed datagrams opened.
+///
+/// # Errors
+/// A file cannot be read or written, or is no capture.
+pub fn unseal(secrets: &Secrets, input: &Path, output: &Path) -> Result<Summary, UnsealError> {
+    let mut unsealer = Unsealer::new(secrets);
+    let mut summary = Summary::default();
+    // Twice through the file: a datagram may have been captured before the HELLO of its session.
+    each_frame(input, |_, frame| {
+        if let Some((_, payload)) = datagram(&frame.bytes)
+            && unsealer.open(&frame.bytes[payload.clone()]) == Captured::Hello
+        {
+            summary.hellos += 1;
+            summary.foreign_hellos += u64::from(!unsealer.learn(&frame.bytes[payload]));
+        }
+        Ok(())
+    })?;
+    let failed = |error| UnsealError::Output { path: output.to_owned(), error };
+    let mut out = BufWriter::new(File::create(output).map_err(failed)?);
+    let mut is_begun = false;
+    let format = each_frame(input, |format, frame| {
+        if !is_begun {
+            format.write(&mut out).map_err(failed)?;
+            is_begun = true;
+        }
+        summary.frames += 1;
+        let opened = opened(&unsealer, &frame, &mut summary);
+        format.write_frame(&mut out, &opened.unwrap_or(frame)).map_err(failed)
+    })?;
+    if !is_begun {
+        format.write(&mut out).map_err(failed)?;
+    }
+    out.flush().map_err(failed)?;
+    Ok(summary)
+}
+
+fn each_frame(
+    path: &Path,
+    mut handle: impl FnMut(&Format, Frame) -> Result<(), UnsealError>,
+) -> Result<Format, UnsealError> {
+    let failed = |error| UnsealError::Capture { path: path.to_owned(), error };
+    let mut file = BufReader::new(File::open(path).map_err(PcapError::from).map_err(failed)?);
+    let format = Format::read(&mut file).map_err(failed)?;
+    while let Some(frame) = format.read_frame(&mut file).map_err(failed)? {
+        handle(&format, frame)?;
+    }
+    Ok(format)
+}
+
+/// The frame with its datagram in clear, if it has one that opens.
+fn opened(unsealer: &Unsealer, frame: &Frame, summary: &mut Summary) -> Option<Frame> {
+    let (parsed, payload) = datagram(&frame.bytes)?;
+    match unsealer.open(&frame.bytes[payload]) {
+        Captured::Foreign | Captured::Hello => None,
+        Captured::Sealed => {
+            summary.sealed += 1;
+            None
+        }
+        Captured::Unsealed(clear) => {
+            summary.unsealed += 1;
+            let bytes = parsed.around(&clear);
+            Some(Frame { time: frame.time, length: u32::try_from(bytes.len()).unwrap_or(u32::MAX), bytes })
+        }
+    }
+}
+
+/// What stood around a datagram.
+struct Around {
+    envelope: Envelope,
+    ports: (u16, u16),
+}
+
+impl Around {
+    /// A frame with another payload.
+    fn around(&self, payload: &[u8]) -> Vec<u8> {
+        let at = self.envelope.udp_payload_offset();
+        let mut frame = vec![0; at + payload.len()];
+        frame[at..].copy_from_slice(payload);
+        let (source, target) = self.ports;
+        self.envelope.seal_udp(&mut frame, source, target, payload.len());
+        frame
+    }
+}
+
+/// A UDP payload that may be a datagram of ours, of any port.
+fn datagram(frame: &[u8]) -> Option<(Around, Range<usize>)> {
+    let vlan = match *frame.first_chunk::<16>()? {
+        [.., 0x81, 0x00, high, low] => u16::from_be_bytes([high, low]) & 0x0fff,
+        _ => 0,
+    };
+    let layers = wire::parse(frame, vlan).ok()?;
+    let Packet::Ip(ip) = layers.packet else { return None };
+    if ip.protocol != protocol::UDP {
+        return None;
+    }
+    let (source, target, payload) = wire::parse_udp(frame, &ip).ok()?;
+    let settings = IpSettings { hop_limit: ip.hop_limit, ..IpSettings::DEFAULT };
+    let envelope =
+        Envelope { src_mac: layers.src_mac, dst_mac: layers.dst_mac, vlan, src: ip.src, dst: ip.dst, ip: settings };
+    (payload.len() >= HEADER_BYTES).then_some((Around { envelope, ports: (source, target) }, payload))
+}
