@@ -13,7 +13,7 @@ use handoff_proto::names::NodeId;
 use handoff_proto::recipient::{Recipient, RecipientLimits};
 use handoff_proto::release::Releases;
 use handoff_proto::session::{PeerIndex, Sessions};
-use handoff_proto::tail::TailStore;
+use handoff_proto::tail::{TailCounts, TailStore};
 
 use crate::settings::Settings;
 
@@ -32,6 +32,8 @@ pub(crate) struct Link {
     pub(crate) closed: ClosedReports,
     /// What was in flight on connections that went elsewhere.
     pub(crate) tails: TailStore,
+    /// What that was used for, as far as it was asked.
+    pub(crate) tail_counts: TailCounts,
     /// What other nodes need not keep for connections that are, or were, here.
     pub(crate) releases: Releases,
     /// Whether the lease was held when the link had its last turn: only then is anything said about connections.
@@ -50,6 +52,7 @@ impl Link {
             formers: Formers::new(settings.records_max, u64::from(u32::from_be_bytes([a, b, c, d]))),
             closed: ClosedReports::new(settings.records_max),
             tails: TailStore::new(settings.tails),
+            tail_counts: TailCounts::default(),
             releases: Releases::new(settings.records_max),
             was_leased: false,
         }

@@ -122,6 +122,7 @@ impl<S: Service> BackEnd<S> {
             link.recipient.handle_node_down(now, death.node);
             link.formers.handle_node_down(death);
             link.releases.handle_node_down(death.node);
+            link.tails.handle_node_down(now);
             self.abort_towards(now, index, death.node, death.g);
         }
         Ok(())

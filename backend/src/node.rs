@@ -486,7 +486,7 @@ impl<S: Service> BackEnd<S> {
         if link.was_leased {
             link.recipient.handle_timeout(now, |node| link.holder.lives(node), &mut out);
             link.closed.handle_timeout(now, &mut out);
-            link.releases.handle_timeout(now, &mut out);
+            link.releases.handle_timeout(now, |node| link.holder.lives(node), &mut out);
             link.tails.handle_timeout(now, &mut self.server.store, &mut out);
         }
     }

@@ -91,15 +91,11 @@ pub struct TailNumbers {
 }
 
 impl TailNumbers {
-    fn with(mut self, link: &Link) -> Self {
-        let TailCounts { kept, fetched_bytes, pushed_bytes, gone, expired } = link.tails.counts();
+    fn with(mut self, link: &mut Link) -> Self {
+        link.tail_counts.add(link.tails.take_counts());
         self.held += link.tails.len();
         self.bytes += link.tails.bytes();
-        self.counts.kept += kept;
-        self.counts.fetched_bytes += fetched_bytes;
-        self.counts.pushed_bytes += pushed_bytes;
-        self.counts.gone += gone;
-        self.counts.expired += expired;
+        self.counts.add(link.tail_counts);
         self
     }
 }
@@ -167,7 +163,7 @@ impl Stats {
 }
 
 impl<S> BackEnd<S> {
-    pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
+    pub(crate) fn snapshot(&mut self, now: Instant) -> Snapshot {
         let lease = |link: &Link| {
             let name = self.sessions.name(link.directory.front_end).unwrap_or_default().to_owned();
             (name, link.holder.is_valid(now), link.recipient.generation().0)
@@ -181,7 +177,7 @@ impl<S> BackEnd<S> {
             held: self.hold.len(),
             store: (self.server.store.sources(), self.server.store.bytes()),
             store_failures: self.server.store.failures(),
-            tails: self.links.iter().fold(TailNumbers::default(), TailNumbers::with),
+            tails: self.links.iter_mut().fold(TailNumbers::default(), TailNumbers::with),
             leases: self.links.iter().map(lease).collect(),
         }
     }

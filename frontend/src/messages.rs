@@ -74,6 +74,7 @@ impl FrontEnd {
             Message::Revoked(m) => m.c,
             Message::Settled(m) => m.c,
             Message::Closed(m) => m.c,
+            Message::TailKept(m) => m.c,
             _ => return Err(DropReason::MessageStale),
         };
         let Some(key) = self.routes.of_conn(c) else { return answer_unknown(from, message, &mut out) };
@@ -109,6 +110,8 @@ impl FrontEnd {
                 }
                 return Ok(());
             }
+            // The connection lives: its owner may want the bytes.
+            Message::TailKept(_) => return Ok(()),
             _ => return Err(DropReason::MessageStale),
         };
         self.decided(now, key, decision);

@@ -21,7 +21,7 @@ use baton_stack::time::{Duration, Instant};
 use crate::due::DueList;
 use crate::message::{
     Abort, Ask, AttemptGone, Closed, ClosedAck, Done, Forward, Grant, Installed, Message, MoveAsk, MoveReject, Outbox,
-    Over, Refused, Reject, RequestKey, Revoke, Revoked, Routed, Settle, SettleClaim, Settled, Stay, Thaw,
+    Over, Refused, Reject, RequestKey, Revoke, Revoked, Routed, Settle, SettleClaim, Settled, Stay, TailKept, Thaw,
 };
 use crate::names::{Epoch, Generation, NodeId};
 use crate::retry::Retry;
@@ -550,9 +550,10 @@ impl Arbiter {
 /// No answer is due to this kind of message.
 pub fn answer_unknown(from: NodeId, message: &Message<'_>, out: &mut impl Outbox) -> Result<(), DropReason> {
     match message {
-        Message::Ask(Ask { c, .. }) | Message::MoveAsk(MoveAsk { c, .. }) | Message::Installed(Installed { c, .. }) => {
-            out.send(from, &Over { c: *c }.into());
-        }
+        Message::Ask(Ask { c, .. })
+        | Message::MoveAsk(MoveAsk { c, .. })
+        | Message::Installed(Installed { c, .. })
+        | Message::TailKept(TailKept { c }) => out.send(from, &Over { c: *c }.into()),
         Message::Abort(Abort { c, e2, .. }) => out.send(from, &AttemptGone { c: *c, e2: *e2 }.into()),
         Message::Refused(Refused { c, e2, .. }) => out.send(from, &Done { c: *c, e2: *e2 }.into()),
         Message::Closed(Closed { c, .. }) => out.send(from, &ClosedAck { c: *c }.into()),

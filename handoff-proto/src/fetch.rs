@@ -25,15 +25,27 @@ pub const FETCH_TRIES_MAX: u8 = 120;
 /// How often it is repeated before a node list without the holder is believed: it may be older than the holder.
 pub const FETCH_UNLISTED_TRIES_MAX: u8 = 6;
 
+/// A send queue that bytes are fetched for: a connection's, as far as this matters.
+pub trait Wants {
+    /// What earlier owners keep and is to be sent from here.
+    fn wanted(&self) -> impl Iterator<Item = Remote>;
+}
+
+impl Wants for Tcb {
+    fn wanted(&self) -> impl Iterator<Item = Remote> {
+        Self::wanted(self)
+    }
+}
+
 /// What one connection asks for.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Fetcher {
     c: ConnId,
     e: Epoch,
     asked: ArrayVec<Asked, FETCHES_MAX>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Asked {
     remote: Remote,
     retry: Retry,
@@ -55,10 +67,16 @@ impl Fetcher {
     ///
     /// # Errors
     /// This node itself had kept what is wanted, in an earlier life.
-    pub fn update(&mut self, now: Instant, me: NodeId, tcb: &Tcb, out: &mut impl Outbox) -> Result<usize, TailLost> {
-        self.asked.retain(|asked| asked.narrow(now, tcb));
+    pub fn update(
+        &mut self,
+        now: Instant,
+        me: NodeId,
+        queue: &impl Wants,
+        out: &mut impl Outbox,
+    ) -> Result<usize, TailLost> {
+        self.asked.retain(|asked| asked.narrow(now, queue));
         let before = self.asked.len();
-        for wanted in tcb.wanted() {
+        for wanted in queue.wanted() {
             if wanted.holder == me.0 {
                 return Err(TailLost);
             }
@@ -88,12 +106,12 @@ impl Fetcher {
     ///
     /// # Errors
     /// They are wanted.
-    pub fn handle_gone(&self, from: NodeId, gone: &TailGone, tcb: &Tcb) -> Result<(), TailLost> {
+    pub fn handle_gone(&self, from: NodeId, gone: &TailGone, queue: &impl Wants) -> Result<(), TailLost> {
         let TailGone { c, e, start, len } = *gone;
         let end = start.saturating_add(len.into());
         let is_meant =
             |wanted: Remote| wanted.holder == from.0 && wanted.start < end && start < wanted.start + wanted.len;
-        if (c, e) == (self.c, self.e) && tcb.wanted().any(is_meant) { Err(TailLost) } else { Ok(()) }
+        if (c, e) == (self.c, self.e) && queue.wanted().any(is_meant) { Err(TailLost) } else { Ok(()) }
     }
 
     /// Repeats what is due. `is_listed`: whether the node list has the holder, alive. Not to be called without a lease (R13).
@@ -143,9 +161,9 @@ impl Asked {
     }
 
     /// Leaves off what is not wanted any more at both ends; false if nothing is left. That some has come starts the wait anew.
-    fn narrow(&mut self, now: Instant, tcb: &Tcb) -> bool {
+    fn narrow(&mut self, now: Instant, queue: &impl Wants) -> bool {
         let (from, to) = (self.remote.start, self.end());
-        let within = tcb.wanted().filter(|wanted| wanted.start < to && from < wanted.start + wanted.len);
+        let within = queue.wanted().filter(|wanted| wanted.start < to && from < wanted.start + wanted.len);
         let hull = within.fold(None, |hull: Option<(u64, u64)>, wanted| {
             let (start, end) = (wanted.start.max(from), (wanted.start + wanted.len).min(to));
             Some(hull.map_or((start, end), |(first, last)| (first.min(start), last.max(end))))

@@ -149,11 +149,6 @@ messages! {
     /// What the donor did.
     30 must Settled,
 
-    /// A node's life is over: have nothing more to do with it.
-    32 must Fence,
-    /// Done, and what was had to do with it.
-    33 must Fenced<'a>,
-
     /// The owner needs bytes that an earlier owner keeps.
     40 must Fetch,
     /// The bytes.
@@ -164,6 +159,8 @@ messages! {
     43 must Release,
     /// The holder has discarded them.
     44 must Released,
+    /// The holder hears nothing from an owner: has the connection ended?
+    45 must TailKept,
 
     /// The connection has ended at its owner.
     48 must Closed,
@@ -178,7 +175,7 @@ impl<'a> Message<'a> {
     #[must_use]
     pub const fn connection(&self) -> Option<ConnId> {
         match self {
-            Self::Join(_) | Self::LeaseReq(_) | Self::Lease(_) | Self::Fence(_) | Self::Fenced(_) => None,
+            Self::Join(_) | Self::LeaseReq(_) | Self::Lease(_) => None,
             Self::Ask(Ask { c, .. })
             | Self::Stay(Stay { c, .. })
             | Self::Grant(Grant { c, .. })
@@ -206,6 +203,7 @@ impl<'a> Message<'a> {
             | Self::TailGone(TailGone { c, .. })
             | Self::Release(Release { c, .. })
             | Self::Released(Released { c, .. })
+            | Self::TailKept(TailKept { c })
             | Self::Closed(Closed { c, .. })
             | Self::ClosedAck(ClosedAck { c })
             | Self::Over(Over { c }) => Some(*c),

@@ -135,9 +135,14 @@ impl Releases {
         *self = Self::new(self.limit);
     }
 
-    /// Says what is due. Not to be called without a lease (R13).
-    pub fn handle_timeout(&mut self, now: Instant, out: &mut impl Outbox) {
+    /// Says what is due. Not to be called without a lease (R13). `lives` says of a node whether it may: who had died before the
+    /// connection came keeps nothing, and nobody says so again.
+    pub fn handle_timeout(&mut self, now: Instant, lives: impl Fn(NodeId) -> bool, out: &mut impl Outbox) {
         while let Some((_, key)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+            if !lives(key.1) {
+                self.remove(key);
+                continue;
+            }
             self.change(key, |entry| {
                 let retry = entry.retry.get_or_insert_with(|| Retry::new(now, RELEASE_RETRY));
                 if retry.is_due(now) {

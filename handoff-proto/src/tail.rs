@@ -5,9 +5,11 @@
 //!   given away --keep--> kept --FETCH--> TAIL pieces, TAIL-GONE for what is not there
 //!                          |---RELEASE up to--> the rest is kept; RELEASED
 //!                          |---push: the node drains or stops, or has little room--> TAIL, unasked, until it is released
-//!                          \---taken (the connection is back), discarded (it has ended), or nobody asks for TAIL_LIFE--> nothing
+//!                          |---no word from an owner for TAIL_QUIET, or a node has died--> TAIL-KEPT to the front-end: is it over?
+//!                          \---taken (the connection is back), or discarded (it has ended: OVER, or a new generation)--> nothing
 //! ```
-//! One per front-end: epochs and node ids are the front-end's.
+//! One per front-end: epochs and node ids are the front-end's. No time ends a tail: as long as the front-end has the connection, an
+//! owner may want the bytes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -16,13 +18,18 @@ use baton_stack::drop::DropReason;
 use baton_stack::tcp::{Content, Kept, Place};
 use baton_stack::time::{Duration, Instant};
 
-use crate::message::{Fetch, Outbox, Release, Released, Tail as TailMessage, TailGone};
+use crate::message::{Fetch, Outbox, Release, Released, Tail as TailMessage, TailGone, TailKept};
 use crate::names::{Epoch, NodeId};
 use crate::retry::Retry;
 
-/// How long a tail stays when no owner says anything of it: the last resort, for an owner that is dead. A living one says RELEASE at
-/// least every [`RELEASE_KEEP`](crate::release::RELEASE_KEEP).
-pub const TAIL_LIFE: Duration = Duration::from_secs(120);
+/// How long no owner says anything of a tail before the front-end is asked whether the connection has ended. A living owner says
+/// RELEASE at least every [`RELEASE_KEEP`](crate::release::RELEASE_KEEP).
+pub const TAIL_QUIET: Duration = Duration::from_secs(45);
+/// The wait before that question is repeated first.
+pub const KEPT_RETRY: Duration = Duration::from_secs(1);
+/// The longest wait between two of them. They go on until the tail is released or the connection over: what is heard meanwhile may
+/// be old.
+pub const KEPT_RETRY_MAX: Duration = TAIL_QUIET;
 /// How many bytes one TAIL has at the most: it fits every datagram.
 pub const TAIL_PIECE_BYTES: usize = 1_024;
 /// How many bytes of a tail are pushed before the owner has released some.
@@ -48,7 +55,7 @@ impl Default for TailLimits {
 }
 
 /// What tails were used for.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct TailCounts {
     /// Tails that were kept.
     pub kept: u64,
@@ -58,12 +65,24 @@ pub struct TailCounts {
     pub pushed_bytes: u64,
     /// Questions that could not be answered, or not whole.
     pub gone: u64,
-    /// Tails that were given up because nobody asked for [`TAIL_LIFE`].
-    pub expired: u64,
+    /// Questions to the front-end whether a connection has ended.
+    pub asked: u64,
+}
+
+impl TailCounts {
+    /// Adds those of another time or place.
+    pub const fn add(&mut self, other: Self) {
+        let Self { kept, fetched_bytes, pushed_bytes, gone, asked } = other;
+        self.kept += kept;
+        self.fetched_bytes += fetched_bytes;
+        self.pushed_bytes += pushed_bytes;
+        self.gone += gone;
+        self.asked += asked;
+    }
 }
 
 /// All tails of one front-end's connections.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct TailStore {
     limits: TailLimits,
     by_connection: BTreeMap<ConnId, Tail>,
@@ -74,25 +93,27 @@ pub struct TailStore {
     counts: TailCounts,
 }
 
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Tail {
     kept: VecDeque<Kept>,
     /// The epoch under which the connection was given away: what is said under a lower one is of another time.
     given: Epoch,
     /// The latest owner that is known.
     owner: (Epoch, NodeId),
-    heard_at: Instant,
+    /// When the front-end is asked whether the connection has ended.
+    ask: Retry,
     push: Option<Retry>,
 }
 
 impl Tail {
     fn due(&self) -> Instant {
-        let expires = self.heard_at + TAIL_LIFE;
-        self.push.map_or(expires, |push| push.at.min(expires))
+        self.push.map_or(self.ask.at, |push| push.at.min(self.ask.at))
     }
 
     fn hear(&mut self, now: Instant, e: Epoch, from: NodeId) {
-        self.heard_at = now;
+        if self.ask.tries == 0 {
+            self.ask = Retry::new(now, TAIL_QUIET);
+        }
         if e >= self.owner.0 {
             self.owner = (e, from);
         }
@@ -137,7 +158,8 @@ impl TailStore {
         self.extents += kept.len();
         self.counts.kept += 1;
         let push = self.is_pushing.then(|| Retry::new(now, PUSH_RETRY));
-        let tail = Tail { kept: kept.into(), given: e2, owner: (e2, to), heard_at: now, push };
+        let ask = Retry::new(now, TAIL_QUIET);
+        let tail = Tail { kept: kept.into(), given: e2, owner: (e2, to), ask, push };
         self.due.insert((tail.due(), c));
         self.by_connection.insert(c, tail);
     }
@@ -250,6 +272,15 @@ impl TailStore {
         }
     }
 
+    /// A node's life is over. It may have owned any connection that went from here: what the front-end has reset, it says when asked.
+    pub fn handle_node_down(&mut self, now: Instant) {
+        self.due.clear();
+        for (&c, tail) in &mut self.by_connection {
+            tail.ask = Retry { at: now, tries: 1 };
+            self.due.insert((tail.due(), c));
+        }
+    }
+
     /// Whether there is little room left; once tails are pushed because of it, until half is free.
     #[must_use]
     pub const fn is_tight(&self) -> bool {
@@ -270,18 +301,17 @@ impl TailStore {
         }
     }
 
-    /// Pushes what is due, and gives up what nobody has asked for. Not to be called without a lease (R13).
+    /// Pushes what is due, and asks about connections that nothing is heard of. Not to be called without a lease (R13).
     pub fn handle_timeout(&mut self, now: Instant, content: &mut impl Content, out: &mut impl Outbox) {
         while let Some((at, c)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
             self.due.remove(&(at, c));
             let Some(tail) = self.by_connection.get_mut(&c) else { continue };
-            if tail.heard_at + TAIL_LIFE <= now {
-                self.due.insert((at, c));
-                self.counts.expired += 1;
-                self.discard(c, content);
-                continue;
+            if tail.ask.is_due(now) {
+                tail.ask.again(now, KEPT_RETRY, KEPT_RETRY_MAX);
+                self.counts.asked += 1;
+                out.send(NodeId::FRONT_END, &TailKept { c }.into());
             }
-            if let Some(push) = &mut tail.push {
+            if let Some(push) = tail.push.as_mut().filter(|push| push.is_due(now)) {
                 push.again(now, PUSH_RETRY, PUSH_RETRY_MAX);
                 let start = tail.kept.front().map_or(0, |first| first.start);
                 for piece in pieces(&tail.kept, start, start + PUSH_BYTES) {
@@ -318,10 +348,9 @@ impl TailStore {
         self.by_connection.is_empty()
     }
 
-    /// What they were used for.
-    #[must_use]
-    pub const fn counts(&self) -> TailCounts {
-        self.counts
+    /// What they were used for, since this was asked last.
+    pub fn take_counts(&mut self) -> TailCounts {
+        core::mem::take(&mut self.counts)
     }
 
     fn reschedule(&mut self, c: ConnId, before: Instant, due: Instant) {

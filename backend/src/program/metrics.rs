@@ -116,14 +116,18 @@ fn add_handoffs([started, done, lost]: [u64; 3], refused: &[u64], metrics: &mut 
 }
 
 fn add_tails(tails: &TailNumbers, metrics: &mut Metrics) {
-    let TailNumbers { held, bytes, counts: TailCounts { kept, fetched_bytes, pushed_bytes, gone, expired } } = tails;
+    let TailNumbers { held, bytes, counts: TailCounts { kept, fetched_bytes, pushed_bytes, gone, asked } } = tails;
     metrics.gauge("baton_tails", "Connections given away whose last bytes are kept here", *held as f64);
     metrics.gauge("baton_tail_bytes", "Bytes of those", *bytes as f64);
     metrics.counter("baton_tails_kept_total", "Connections given away whose last bytes stayed here", *kept);
     let rows = [(["fetched"], *fetched_bytes), (["pushed"], *pushed_bytes)];
     metrics.counters("baton_tail_bytes_given_total", "Bytes kept here that a later owner was sent", ["how"], rows);
     metrics.counter("baton_tails_gone_total", "Questions for bytes that are not kept here any more", *gone);
-    metrics.counter("baton_tails_expired_total", "Tails given up because no owner has said anything", *expired);
+    metrics.counter(
+        "baton_tails_asked_total",
+        "Questions to a front-end whether a tail's connection has ended",
+        *asked,
+    );
 }
 
 const fn is_reset_of_ours(reason: CloseReason) -> bool {
@@ -238,7 +242,7 @@ mod tests {
         let tails = TailNumbers {
             held: 6,
             bytes: 7_000,
-            counts: TailCounts { kept: 121, fetched_bytes: 122, pushed_bytes: 123, gone: 124, expired: 125 },
+            counts: TailCounts { kept: 121, fetched_bytes: 122, pushed_bytes: 123, gone: 124, asked: 125 },
         };
         let (connections, leaving, held) = (50, 4, 3);
         let counts =
@@ -282,7 +286,7 @@ baton_tails_kept_total 121
 baton_tail_bytes_given_total{how="fetched"} 122
 baton_tail_bytes_given_total{how="pushed"} 123
 baton_tails_gone_total 124
-baton_tails_expired_total 125
+baton_tails_asked_total 125
 baton_fetches_total 119
 baton_tail_bytes_taken_total 120
 baton_ecn_marked_total 117

@@ -4,11 +4,9 @@
 use baton_stack::addr::ConnId;
 
 use super::MESSAGE_HEADER_BYTES;
-use crate::codec::{List, wire_enum, wire_struct};
+use crate::codec::{wire_enum, wire_struct};
 use crate::names::{Epoch, Generation, NodeId};
 
-/// The most claims in one FENCED; a longer list comes in several.
-pub const FENCED_CLAIMS_MAX: usize = 40;
 /// The most parts of an image that one PART-ACK acknowledges beyond those without a gap.
 pub const PART_ACK_BITS: u16 = 128;
 
@@ -264,60 +262,6 @@ wire_enum! {
 }
 
 wire_struct! {
-    /// F -> all live nodes. Repeated until FENCED, or that node is dead too.
-    pub struct Fence {
-        /// Whose life is over.
-        node: NodeId,
-        /// Which, and all before it.
-        g: Generation,
-    }
-}
-
-wire_struct! {
-    /// N -> F, in as many parts as the list needs.
-    pub struct Fenced<'a> {
-        /// Whose life is over.
-        node: NodeId,
-        /// Which.
-        g: Generation,
-        /// Which part of the list this is, from 0.
-        part: u16,
-        /// How many parts it has.
-        parts: u16,
-        /// At most [`FENCED_CLAIMS_MAX`].
-        claims: List<'a, FenceClaim>,
-    }
-}
-
-wire_struct! {
-    /// What a node knows of a connection that a dead node touched.
-    pub struct FenceClaim {
-        /// The connection.
-        c: ConnId,
-        /// What the node is, or was.
-        role: FenceRole,
-        /// Its epoch.
-        e: Epoch,
-        /// The epoch that it gave away; zero if none.
-        e2: Epoch,
-        /// To whom.
-        to: NodeId,
-    }
-}
-
-wire_enum! {
-    /// What a node is, or was, to a connection.
-    pub enum FenceRole {
-        /// The owner.
-        Owner = 1,
-        /// A donor, frozen.
-        Frozen = 2,
-        /// A former owner.
-        Former = 3,
-    }
-}
-
-wire_struct! {
     /// Owner -> holder. Answered by TAIL, in pieces, and TAIL-GONE; repeated until all has come.
     pub struct Fetch {
         /// The connection.
@@ -380,6 +324,14 @@ wire_struct! {
         e: Epoch,
         /// Every byte before this one is discarded.
         up_to: u64,
+    }
+}
+
+wire_struct! {
+    /// Holder -> F, when it hears nothing from an owner. Answered by OVER if F has no such connection any more, else not at all.
+    pub struct TailKept {
+        /// The connection.
+        c: ConnId,
     }
 }
 

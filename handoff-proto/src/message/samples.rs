@@ -32,8 +32,6 @@ pub(super) fn peer(name: &str) -> PeerEntry<'_> {
 pub fn with_samples(check: impl FnOnce(&[Message<'_>])) {
     let long_name = "n".repeat(NAME_BYTES_MAX);
     let peers = encoded(&[peer(&long_name); LEASE_PEERS_MAX]);
-    let claim = FenceClaim { c: C, role: FenceRole::Frozen, e: E, e2: E2, to: TO };
-    let claims = encoded(&[claim; FENCED_CLAIMS_MAX]);
     let host = vec![b'h'; KEY_BYTES_MAX];
     let key = RequestKey::new(b"POST", &host, b"/cut");
     let part = vec![7; usize::from(DATAGRAM_BYTES_MIN) - HEADER_BYTES - TAG_BYTES - HANDOFF_OVERHEAD];
@@ -80,20 +78,12 @@ pub fn with_samples(check: impl FnOnce(&[Message<'_>])) {
         Revoked { c: C, e2: E2, g: G }.into(),
         Settle { c: C, base: E, e2: E2, to: TO, g: G }.into(),
         Settled { c: C, e2: E2, claim: SettleClaim::Lost }.into(),
-        Fence { node: TO, g: G }.into(),
-        Fenced {
-            node: TO,
-            g: G,
-            part: 0,
-            parts: 2,
-            claims: List::from_encoded(u16::try_from(FENCED_CLAIMS_MAX).unwrap(), &claims).unwrap(),
-        }
-        .into(),
         Fetch { c: C, e: E, start: 1, len: 2 }.into(),
         Tail { c: C, e: E, start: 1, bytes: b"tail" }.into(),
         TailGone { c: C, e: E, start: 1, len: 2 }.into(),
         Release { c: C, e: Epoch(4), up_to: 1 }.into(),
         Released { c: C, e: Epoch(4), up_to: 1 }.into(),
+        TailKept { c: C }.into(),
         Closed { c: C, e: E, snd_nxt: 1, rcv_nxt: 2, timestamps, ended: Ended::Active, served }.into(),
         ClosedAck { c: C }.into(),
         Over { c: C }.into(),

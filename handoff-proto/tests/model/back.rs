@@ -13,10 +13,13 @@ use handoff_proto::lease::{HolderEvent, LeaseHolder, LeaseSettings};
 use handoff_proto::message::{Closed, Ended, Grant, Lease, LoadReport, Message, RefuseReason, RequestKey, Served};
 use handoff_proto::names::{Boot, Generation, NodeId};
 use handoff_proto::recipient::{Arrival, Attempt, Recipient, RecipientLimits};
+use handoff_proto::release::Releases;
+use handoff_proto::tail::{TailLimits, TailStore};
 
 use crate::client::{Client, End, Segment};
 use crate::mutants::Mutant;
 use crate::net::Mail;
+use crate::tails::{Queue, Store, Tails};
 use crate::world::Rules;
 
 /// Every connection of a run is on these ports.
@@ -28,13 +31,17 @@ pub(crate) const FLOW: Flow = Flow {
 const LOAD: LoadReport = LoadReport { connections: 0, requests: 0, bytes: 0, busy_permille: 0 };
 const RECORDS: usize = 8;
 
-/// What a frozen connection looks like.
-pub(crate) fn image(next: u32) -> Box<[u8]> {
-    next.to_be_bytes().into()
+/// What a frozen connection looks like: the next response, and who keeps each of the last ones.
+pub(crate) fn image(next: u32, holders: &[NodeId]) -> Box<[u8]> {
+    let holders = holders.iter().flat_map(|holder| holder.0.to_be_bytes());
+    next.to_be_bytes().into_iter().chain(holders).collect()
 }
 
-pub(crate) fn next_of(image: &[u8]) -> u32 {
-    u32::from_be_bytes(image.try_into().expect("an image comes whole"))
+pub(crate) fn thawed(image: &[u8]) -> (u32, Queue) {
+    let (next, holders) = image.split_first_chunk().expect("an image comes whole");
+    let (next, (holders, _)) = (u32::from_be_bytes(*next), holders.as_chunks());
+    let holders: Vec<_> = holders.iter().map(|holder| NodeId(u16::from_be_bytes(*holder))).collect();
+    (next, Queue::with(next, &holders))
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -48,6 +55,9 @@ pub(crate) struct Back {
     pub(crate) formers: Formers,
     pub(crate) closed: ClosedReports,
     pub(crate) hold: Hold,
+    pub(crate) store: Store,
+    pub(crate) tails: TailStore,
+    pub(crate) releases: Releases,
     /// Whether it has ever lost its lease.
     pub(crate) has_lapsed: bool,
     /// For mutants that forget or repeat what happened here: attempts that were revoked, and the last grant that was used.
@@ -62,6 +72,8 @@ pub(crate) struct Conn {
     pub(crate) next: Option<u32>,
     /// This node serves the next request, as the image's plan or an answer says.
     is_decided: bool,
+    pub(crate) queue: Queue,
+    pub(crate) tails: Option<Tails>,
 }
 
 impl Back {
@@ -76,6 +88,9 @@ impl Back {
             formers: Formers::new(RECORDS, 1),
             closed: ClosedReports::new(RECORDS),
             hold: Hold::new(HoldLimits::default()),
+            store: Store::default(),
+            tails: TailStore::new(TailLimits::default()),
+            releases: Releases::new(RECORDS),
             has_lapsed: false,
             revoked: Vec::new(),
             used: None,
@@ -104,7 +119,17 @@ impl Back {
     /// Whether the application has something to do now.
     pub(crate) fn can_drive(&self, now: Instant, c: ConnId, rules: &Rules) -> bool {
         let speaks = self.has_lease(now) || rules.is(Mutant::SpeaksWithoutLease);
-        speaks && self.conns.get(&c).is_some_and(|conn| conn.next.is_some() && conn.donor.asking().is_none())
+        let is_ready = |conn: &Conn| {
+            // FIN is acknowledged after everything else.
+            let is_last = conn.next.is_some_and(|next| next >= rules.requests());
+            conn.next.is_some() && conn.donor.asking().is_none() && (!is_last || conn.queue.is_empty())
+        };
+        speaks && self.conns.get(&c).is_some_and(is_ready)
+    }
+
+    /// Whether the next thing that the application does is to serve.
+    pub(crate) fn is_serving(&self, c: ConnId) -> bool {
+        self.conns.get(&c).is_some_and(|conn| conn.is_decided)
     }
 
     /// The application: serves what is decided, hands over under a grant, asks about the rest, and closes after the last.
@@ -119,6 +144,9 @@ impl Back {
             (conn.next, conn.is_decided) = (Some(next + 1), false);
             if next + 1 < rules.requests() {
                 conn.ask(now, out);
+            }
+            if rules.tails {
+                self.queue(c, next);
             }
         } else if next >= rules.requests() {
             self.close(now, c, rules, client, out);
@@ -136,9 +164,11 @@ impl Back {
     }
 
     fn hand_off(&mut self, now: Instant, c: ConnId, grant: Grant, standing: Standing, rules: &Rules, out: &mut Mail) {
+        let holders = self.leave_bytes(now, c, &grant);
         let Some(conn) = self.conns.get_mut(&c) else { return };
         let Some(next) = conn.next.take() else { return };
-        conn.donor.hand_off(now, standing, image(next), rules.part_bytes, out).expect("a grant that is ready");
+        let image = image(next, &holders);
+        conn.donor.hand_off(now, standing, image, rules.part_bytes, out).expect("a grant that is ready");
         if rules.is(Mutant::GrantUsedTwice) {
             self.used = Some(grant);
         }
@@ -146,11 +176,23 @@ impl Back {
 
     /// The connection ends here: after the last response, or because the client resets it.
     pub(crate) fn close(&mut self, now: Instant, c: ConnId, rules: &Rules, client: &mut Client, out: &mut Mail) {
-        let Some(conn) = self.conns.remove(&c) else { return };
+        self.end(now, c, (End::Closed, Ended::Active), rules, client, out);
+    }
+
+    pub(crate) fn end(
+        &mut self,
+        now: Instant,
+        c: ConnId,
+        (end, ended): (End, Ended),
+        rules: &Rules,
+        client: &mut Client,
+        out: &mut Mail,
+    ) {
+        let Some(conn) = self.discard(c) else { return };
         let (e, requests) = (conn.donor.epoch(), conn.next.unwrap_or(0));
         let served = Served { requests, bytes: 0 };
-        let closed = Closed { c, e, snd_nxt: 1, rcv_nxt: 2, timestamps: None, ended: Ended::Active, served };
-        client.end(c, End::Closed);
+        let closed = Closed { c, e, snd_nxt: 1, rcv_nxt: 2, timestamps: None, ended, served };
+        client.end(c, end);
         self.closed.report(now, closed, out).expect("there is room");
         if rules.is(Mutant::ClosedOnce) {
             self.closed.acknowledge(c);
@@ -165,6 +207,8 @@ impl Back {
         }
         self.recipient.handle_timeout(now, |node| self.holder.lives(node), out);
         self.closed.handle_timeout(now, out);
+        self.time_tails(now, out);
+        self.time_fetches(now, rules, client, out);
         let connections: Vec<_> = self.conns.keys().copied().collect();
         for c in connections {
             let Some(conn) = self.conns.get_mut(&c) else { continue };
@@ -239,10 +283,16 @@ impl Back {
             Message::Over(over) => {
                 self.recipient.handle_over(now, over.c);
                 self.closed.acknowledge(over.c);
-                self.conns.remove(&over.c);
+                self.discard(over.c);
                 self.formers.remove(over.c);
+                self.tails.discard(over.c, &mut self.store);
                 Ok(())
             }
+            Message::Fetch(_)
+            | Message::Tail(_)
+            | Message::TailGone(_)
+            | Message::Release(_)
+            | Message::Released(_) => self.handle_tail_message(now, (from, message), rules, client, out),
             _ => self.handle_donor_message(now, c, from, message, rules, out),
         }
     }
@@ -285,9 +335,14 @@ impl Back {
     ) -> Result<(), DropReason> {
         let news = self.holder.handle_lease(now, lease)?;
         if let Some(g) = news.new_generation {
-            self.conns.clear();
+            let connections: Vec<_> = self.conns.keys().copied().collect();
+            for c in connections {
+                self.discard(c);
+            }
             self.formers.clear();
             self.closed.clear();
+            self.releases.clear();
+            self.tails.clear(&mut self.store);
             self.recipient.set_generation(g);
             while let Some((_, held)) = self.hold.take_any() {
                 self.give_back(&held, client);
@@ -296,6 +351,8 @@ impl Back {
         for death in news.deaths {
             self.recipient.handle_node_down(now, death.node);
             self.formers.handle_node_down(death);
+            self.releases.handle_node_down(death.node);
+            self.tails.handle_node_down(now);
             self.abort(now, |_, to, g| (to, g) == (death.node, death.g), rules, out);
         }
         Ok(())
@@ -349,9 +406,14 @@ impl Back {
             let event = conn.donor.handle_route(attempt.e2);
             self.act(now, attempt.c, event, rules);
         }
-        self.conns.retain(|_, conn| conn.donor.is_silent());
-        let conn = Conn { donor: Donor::new(attempt.c, attempt.e2), next: Some(next_of(&image)), is_decided: true };
+        let older: Vec<_> = self.conns.iter().filter(|(_, conn)| !conn.donor.is_silent()).map(|(c, _)| *c).collect();
+        for c in older {
+            self.discard(c);
+        }
+        let ((next, queue), donor_here) = (thawed(&image), Donor::new(attempt.c, attempt.e2));
+        let conn = Conn { donor: donor_here, next: Some(next), is_decided: true, queue, tails: None };
         self.conns.insert(attempt.c, conn);
+        self.claim_bytes(now, attempt.c);
         self.recipient.install(now, attempt, donor, out);
         self.formers.remove(attempt.c);
         client.install(attempt.c, attempt.e2);
@@ -370,15 +432,23 @@ impl Back {
             DonorEvent::Moved { e2, to, g } => {
                 self.conns.remove(&c);
                 self.formers.insert(now, Former { c, flow: FLOW, e2, to, g });
+                if rules.is(Mutant::ForgetsTailAtDone) {
+                    self.tails.discard(c, &mut self.store);
+                }
             }
             DonorEvent::Thaw { image, e2, .. } => {
                 let mut donor = Donor::new(c, conn.donor.epoch());
                 if !rules.is(Mutant::GrantUsedTwice) {
                     donor.has_tried(e2);
                 }
-                *conn = Conn { donor, next: Some(next_of(&image)), is_decided: false };
+                let (next, queue) = thawed(&image);
+                *conn = Conn { donor, next: Some(next), is_decided: false, queue, tails: None };
+                self.claim_bytes(now, c);
             }
-            DonorEvent::Lost { .. } => drop(self.conns.remove(&c)),
+            DonorEvent::Lost { .. } => {
+                self.conns.remove(&c);
+                self.tails.discard(c, &mut self.store);
+            }
         }
     }
 

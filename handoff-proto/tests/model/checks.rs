@@ -70,10 +70,11 @@ impl Model for Run {
             Property::always("installed once", |_, state| not(state, Wrong::InstalledTwice)),
             Property::always("resets have proof", |_, state| not(state, Wrong::ResetWithoutProof)),
             Property::always("dropped is dropped", |_, state| not(state, Wrong::DroppedMessageActed)),
+            Property::always("tails are kept", |_, state| not(state, Wrong::TailGivenUp)),
             Property::always("segments arrive", |_, state| not(state, Wrong::Segment)),
             Property::always("settles", |run: &Self, state: &State| state.client.wrong.is_some() || run.settles(state)),
             Property::sometimes(MOVES, |run: &Self, state: &State| {
-                state.client.end == Some(End::Closed) && state.client.owners >= run.rules.plan.len()
+                state.client.end == Some(End::Closed) && state.client.owners >= run.rules.owners()
             }),
         ]
     }
@@ -83,6 +84,8 @@ impl Model for Run {
 const TWO_MOVES: Rules = Rules {
     backs: 2,
     plan: &[1, 2],
+    has_begun: false,
+    is_patient: false,
     grants: 2,
     crashes: 0,
     restarts: 0,
@@ -95,10 +98,20 @@ const TWO_MOVES: Rules = Rules {
     segments: 0,
     connections: 1,
     part_bytes: 64,
+    tails: false,
+    losses: 0,
+    doubts: 0,
+    pushes: 0,
     mutant: None,
 };
 /// Three nodes, one move.
 const ONE_MOVE: Rules = Rules { plan: &[1], grants: 1, ..TWO_MOVES };
+/// From the first back-end to the second, and what is not acknowledged stays with the first.
+const TAIL: Rules = Rules { has_begun: true, tails: true, ..TWO_MOVES };
+/// And back to the first.
+const TAILS: Rules = Rules { plan: &[1, 2, 1], grants: 3, ..TAIL };
+/// From the first back-end by the second to the third.
+const IN_A_ROW: Rules = Rules { backs: 3, has_begun: true, plan: &[1, 2, 3], grants: 3, ..TWO_MOVES };
 /// The connection comes back to its first owner.
 const THERE_AND_BACK: Rules = Rules { plan: &[1, 2, 1], grants: 3, ..TWO_MOVES };
 
@@ -175,6 +188,22 @@ fn two_connections_on_the_same_ports() {
     holds("two connections, 1 tick", Rules { connections: 2, grants: 2, ticks: 1, ..ONE_MOVE });
 }
 
+#[test]
+fn a_move_and_what_stays_behind() {
+    holds("a tail, 1 loss, 1 doubt", Rules { losses: 1, doubts: 1, ..TAIL });
+}
+
+#[test]
+fn a_move_and_a_holder_that_dies() {
+    let crash = Rules { is_patient: true, losses: 1, doubts: 1, crashes: 1, ..TAIL };
+    holds("a tail, patient, 1 loss, 1 doubt, 1 crash", crash);
+}
+
+#[test]
+fn there_and_back_and_what_stays_behind() {
+    holds("tails there and back, patient", Rules { is_patient: true, ..TAILS });
+}
+
 /// The runs that take minutes, one after the other.
 #[test]
 fn the_larger_runs() {
@@ -190,6 +219,20 @@ fn the_larger_runs() {
         ("two moves, 1 crash, 1 tick", Rules { crashes: 1, ticks: 1, ..TWO_MOVES }),
         ("two moves, 1 refusal, 1 more attempt", Rules { refusals: 1, grants: 3, ..TWO_MOVES }),
         ("one move, 2 ticks, each half a message's life", Rules { ticks: 2, life: 2, ..ONE_MOVE }),
+        ("a tail of two, 1 loss, 2 doubts", Rules { losses: 1, doubts: 2, plan: &[1, 1, 2], ..TAIL }),
+        ("a tail, 1 loss, 1 doubt, 1 crash", Rules { losses: 1, doubts: 1, crashes: 1, ..TAIL }),
+        (
+            "a tail, 1 loss, 1 doubt, 1 crash, 1 restart",
+            Rules { losses: 1, doubts: 1, crashes: 1, restarts: 1, ..TAIL },
+        ),
+        ("a tail, 1 push, 1 doubt, 1 tick", Rules { pushes: 1, doubts: 1, ticks: 1, ..TAIL }),
+        ("tails there and back", TAILS),
+        ("tails there and back, patient, 1 loss, 1 doubt", Rules { is_patient: true, losses: 1, doubts: 1, ..TAILS }),
+        ("tails there and back, patient, 1 doubt, 1 crash", Rules { is_patient: true, doubts: 1, crashes: 1, ..TAILS }),
+        ("tails there and back, patient, 1 push", Rules { is_patient: true, pushes: 1, ..TAILS }),
+        ("two moves, a tail, 1 loss, 1 doubt", Rules { has_begun: false, losses: 1, doubts: 1, ..TAIL }),
+        ("three in a row, 2 deaths", Rules { crashes: 2, ..IN_A_ROW }),
+        ("two moves, 2 deaths, 1 restart", Rules { crashes: 2, restarts: 1, has_begun: true, ..TWO_MOVES }),
         ("two moves, 1 segment, 1 refusal, 1 eviction", Rules { segments: 1, refusals: 1, evictions: 1, ..TWO_MOVES }),
     ] {
         if name.contains(&only) {
@@ -228,6 +271,8 @@ macro_rules! mutants {
 
 const CRASH: Rules = Rules { crashes: 1, ..TWO_MOVES };
 const RESTART: Rules = Rules { crashes: 1, restarts: 1, ..TWO_MOVES };
+/// To the first, to the second, to the first and to the second: each keeps something twice.
+const BACK_AGAIN: Rules = Rules { is_patient: true, plan: &[1, 2, 1, 2], grants: 4, ..TAIL };
 const SEGMENT: Rules = Rules { segments: 1, ..TWO_MOVES };
 
 mutants! {
@@ -253,4 +298,11 @@ mutants! {
     a_grant_used_twice: GrantUsedTwice in TWO_MOVES, breaks "settles";
     reset_as_soon_as_the_owner_is_dead: ResetsAtOnce in CRASH, breaks "resets have proof";
     closed_said_once: ClosedOnce in TWO_MOVES, breaks "settles";
+    a_tail_forgotten_at_done: ForgetsTailAtDone in TAIL, breaks "tails are kept";
+    a_release_of_an_earlier_time: ReleaseOfAnyEpoch in BACK_AGAIN, breaks "tails are kept";
+    every_gone_taken_for_a_loss: TakesEveryGone in Rules { plan: &[1, 1, 2], doubts: 1, ..TAIL }, breaks "resets have proof";
+    without_release: NoRelease in TAIL, breaks "settles";
+    without_fetch: NoFetch in Rules { losses: 1, ..TAIL }, breaks "settles";
+    without_the_question_of_a_holder: NoTailKept in Rules { crashes: 1, ..TAIL }, breaks "settles";
+    over_said_of_the_living: SaysOverOfTheLiving in Rules { backs: 3, crashes: 1, ..TAIL }, breaks "settles";
 }

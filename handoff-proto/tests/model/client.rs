@@ -17,6 +17,8 @@ pub(crate) enum Wrong {
     ResetWithoutProof,
     /// A message that is counted as dropped has changed something (I7).
     DroppedMessageActed,
+    /// A node has given up bytes that it kept, and the connection's owner may want them (I6).
+    TailGivenUp,
     /// A client's segment was answered by a node that is not the owner, or it has vanished (I3).
     Segment,
 }
@@ -26,6 +28,8 @@ pub(crate) enum Wrong {
 pub(crate) enum End {
     Closed,
     Reset(ResetCause),
+    /// Reset by its owner: bytes that had to be sent again were lost with their holder.
+    TailLost,
 }
 
 /// Where the one client segment is that is watched.
@@ -47,6 +51,10 @@ pub(crate) struct Client {
     pub(crate) c: ConnId,
     /// Responses that it has got on this connection: the byte stream.
     pub(crate) served: u32,
+    /// Which of them have come, a bit each.
+    got: u32,
+    /// What its owner wanted of others when it gave up; the judge takes it at once.
+    pub(crate) lost_tail: Option<Vec<(NodeId, u64)>>,
     last_epoch: Epoch,
     /// How many nodes have served it.
     pub(crate) owners: usize,
@@ -61,6 +69,8 @@ impl Client {
         Self {
             c,
             served: 0,
+            got: 0,
+            lost_tail: None,
             last_epoch: Epoch::FIRST,
             owners: 0,
             installed: Vec::new(),
@@ -91,6 +101,33 @@ impl Client {
         }
         self.owners += usize::from(e > self.last_epoch);
         (self.served, self.last_epoch) = (n + 1, e);
+        self.got |= 1 << n;
+    }
+
+    /// The response that was sent last is lost on its way.
+    pub(crate) fn lose_last(&mut self) {
+        self.got &= !(1 << (self.served - 1));
+    }
+
+    /// An owner sends a response again.
+    pub(crate) fn hear_again(&mut self, c: ConnId, e: Epoch, n: u32, value: u8) {
+        if c != self.c || self.end.is_some() || n >= self.served || n != u32::from(value) {
+            self.accuse(Wrong::Stream);
+        }
+        if e < self.last_epoch {
+            self.accuse(Wrong::EpochFell);
+        }
+        (self.got, self.last_epoch) = (self.got | 1 << n, e);
+    }
+
+    /// Whether a response has come.
+    pub(crate) fn has(&self, n: u32) -> bool {
+        self.got >> n & 1 == 1
+    }
+
+    /// How many have come, up to the first gap: what it acknowledges.
+    pub(crate) fn acknowledged(&self) -> u32 {
+        self.got.trailing_ones()
     }
 
     /// A node has thawed the image of an attempt.

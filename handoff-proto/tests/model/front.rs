@@ -12,7 +12,7 @@ use handoff_proto::lease::{BoardEvent, LeaseBoard, LeaseSettings, NodeConfig};
 use handoff_proto::message::{Ask, Done, Installed, Message, Outbox, RequestKey};
 use handoff_proto::names::{Boot, Epoch, Generation, NodeId};
 
-use crate::back::{image, next_of};
+use crate::back::{image, thawed};
 use crate::client::{Client, End, Segment};
 use crate::mutants::Mutant;
 use crate::net::Mail;
@@ -114,7 +114,7 @@ impl Front {
         self.given += 1;
         donor.accept_grant(now, grant);
         let standing = Standing { has_lease: true, recipient_g: Some(self.board.generation(to)) };
-        donor.hand_off(now, standing, image(next), rules.part_bytes, out).expect("a fresh grant");
+        donor.hand_off(now, standing, image(next, &[]), rules.part_bytes, out).expect("a fresh grant");
         conn.next = None;
     }
 
@@ -220,6 +220,8 @@ impl Front {
             Message::Revoked(revoked) => arbiter.handle_revoked(route, from, revoked, board, out)?,
             Message::Settled(settled) => arbiter.handle_settled(route, from, settled, board)?,
             Message::Closed(closed) => arbiter.handle_closed(route, from, closed, board, out)?,
+            Message::TailKept(_) if rules.is(Mutant::SaysOverOfTheLiving) => return answer_unknown(from, message, out),
+            Message::TailKept(_) => Decision::Keep,
             _ => return Err(DropReason::MessageStale),
         };
         self.decided(decision);
@@ -302,7 +304,7 @@ impl Front {
                 self.arbiter.handle_refused(conn.c, &mut conn.route, e2);
                 let mut donor = Donor::new(conn.c, Epoch::FIRST);
                 donor.has_tried(e2);
-                (conn.donor, conn.next, conn.has_failed) = (Some(donor), Some(next_of(&image)), true);
+                (conn.donor, conn.next, conn.has_failed) = (Some(donor), Some(thawed(&image).0), true);
             }
             DonorEvent::Nothing
             | DonorEvent::Stay { .. }

@@ -11,4 +11,5 @@ mod lease;
 mod mutants;
 mod net;
 mod settle;
+mod tails;
 mod world;

@@ -53,6 +53,20 @@ pub(crate) enum Mutant {
     ResetsAtOnce,
     /// CLOSED is said once.
     ClosedOnce,
+    /// A holder forgets its tail when the next owner has confirmed.
+    ForgetsTailAtDone,
+    /// A holder takes a RELEASE of an earlier time for one of now.
+    ReleaseOfAnyEpoch,
+    /// An owner takes every TAIL-GONE for one that matters.
+    TakesEveryGone,
+    /// Owners do not say what they need no more.
+    NoRelease,
+    /// Owners do not ask for what is lost.
+    NoFetch,
+    /// Holders do not ask whether a connection has ended.
+    NoTailKept,
+    /// The front-end answers that it has, when it has not.
+    SaysOverOfTheLiving,
 }
 
 impl Mutant {
@@ -80,6 +94,13 @@ impl Mutant {
         Self::GrantUsedTwice,
         Self::ResetsAtOnce,
         Self::ClosedOnce,
+        Self::ForgetsTailAtDone,
+        Self::ReleaseOfAnyEpoch,
+        Self::TakesEveryGone,
+        Self::NoRelease,
+        Self::NoFetch,
+        Self::NoTailKept,
+        Self::SaysOverOfTheLiving,
     ];
 
     /// Whether a message leaves its sender.
@@ -87,6 +108,9 @@ impl Mutant {
         match self {
             Self::NoRouted => !matches!(message, Message::Routed(_)),
             Self::NoDone => !matches!(message, Message::Done(_)) || from == NodeId::FRONT_END,
+            Self::NoRelease => !matches!(message, Message::Release(_)),
+            Self::NoFetch => !matches!(message, Message::Fetch(_)),
+            Self::NoTailKept => !matches!(message, Message::TailKept(_)),
             _ => true,
         }
     }

@@ -27,7 +27,7 @@ pub(crate) fn settles(state: &State, rules: &Rules) -> Result<(), String> {
     }
     match state.client.end {
         None => Err("the connection never ends".into()),
-        Some(End::Closed | End::Reset(_)) => at_rest(&state, rules),
+        Some(End::Closed | End::Reset(_) | End::TailLost) => at_rest(&state, rules),
     }
 }
 
@@ -45,6 +45,9 @@ fn slice(state: &mut State, rules: &Rules, drives: bool) -> Result<(), String> {
             if id == NodeId::FRONT_END || state.back(id).can_drive(state.now, state.client.c, rules) {
                 state.drive(id, rules);
             }
+        }
+        for id in state.speakers(rules).into_iter().filter(|id| *id != NodeId::FRONT_END) {
+            state.go_on_with_tcp(id, rules);
         }
         if state.client.segment != Segment::Done && drives {
             state.move_segment(rules);
@@ -68,6 +71,10 @@ fn at_rest(state: &State, rules: &Rules) -> Result<(), String> {
     }
     for back in state.backs.iter().filter(|back| back.is_alive) {
         let left = (back.recipient.records(), back.recipient.incoming(), back.formers.len(), back.closed.len());
+        let kept = (back.store.len(), back.tails.len(), back.releases.len());
+        if kept != (0, 0, 0) {
+            return Err(format!("{} keeps {kept:?}", back.id));
+        }
         let is_frozen = back.conns.values().any(|conn| conn.donor.is_silent());
         if left != (0, 0, 0, 0) || is_frozen || !back.hold.is_empty() {
             return Err(format!("{} remembers {left:?}, frozen {is_frozen}, holds {}", back.id, back.hold.len()));

@@ -25,6 +25,10 @@ pub(crate) struct Rules {
     pub(crate) backs: u16,
     /// Which back-end serves each request.
     pub(crate) plan: &'static [u16],
+    /// Whether the first handoff is over when the run begins.
+    pub(crate) has_begun: bool,
+    /// Whether donors wait for ever. Else each may ask for its attempt back at any moment.
+    pub(crate) is_patient: bool,
     /// Attempts to move, in all.
     pub(crate) grants: u8,
     pub(crate) crashes: u8,
@@ -45,6 +49,14 @@ pub(crate) struct Rules {
     /// Connections, one after the other, on the same ports.
     pub(crate) connections: u32,
     pub(crate) part_bytes: u16,
+    /// Whether what is not acknowledged stays with who has sent it. Else everything is acknowledged at once.
+    pub(crate) tails: bool,
+    /// Responses that are lost on their way to the client.
+    pub(crate) losses: u8,
+    /// How often an owner takes something for lost, rightly or not.
+    pub(crate) doubts: u8,
+    /// Holders that stop, or have little room: they give unasked what they keep.
+    pub(crate) pushes: u8,
     pub(crate) mutant: Option<Mutant>,
 }
 
@@ -55,6 +67,11 @@ impl Rules {
 
     pub(crate) fn requests(&self) -> u32 {
         u32::try_from(self.plan.len()).expect("few requests")
+    }
+
+    /// How many nodes own the connection one after the other, if nothing fails.
+    pub(crate) fn owners(&self) -> usize {
+        self.plan.chunk_by(|a, b| a == b).count()
     }
 
     pub(crate) fn planned(&self, n: u32) -> NodeId {
@@ -77,11 +94,25 @@ pub(crate) struct Left {
     pub(crate) evictions: u8,
     pub(crate) client_resets: u8,
     pub(crate) segments: u8,
+    pub(crate) losses: u8,
+    pub(crate) doubts: u8,
+    pub(crate) pushes: u8,
 }
 
 impl Left {
-    pub(crate) const NOTHING: Self =
-        Self { crashes: 0, restarts: 0, lapses: 0, refusals: 0, ticks: 0, evictions: 0, client_resets: 0, segments: 0 };
+    pub(crate) const NOTHING: Self = Self {
+        crashes: 0,
+        restarts: 0,
+        lapses: 0,
+        refusals: 0,
+        ticks: 0,
+        evictions: 0,
+        client_resets: 0,
+        segments: 0,
+        losses: 0,
+        doubts: 0,
+        pushes: 0,
+    };
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -127,6 +158,16 @@ pub(crate) enum Action {
     SegmentMoves,
     /// Time passes.
     Tick,
+    /// The node serves, and what it sends is lost.
+    DriveInVain(NodeId),
+    /// The owner hears what the client has.
+    Acknowledge(NodeId),
+    /// The owner takes a response for lost.
+    Doubt(NodeId, u32),
+    /// The node says what there is to say of what it or others keep.
+    TellOfTails(NodeId),
+    /// The node gives unasked what it keeps.
+    Push(NodeId),
 }
 
 impl State {
@@ -149,6 +190,9 @@ impl State {
                 evictions: rules.evictions,
                 client_resets: rules.client_resets,
                 segments: rules.segments,
+                losses: rules.losses,
+                doubts: rules.doubts,
+                pushes: rules.pushes,
             },
         };
         for id in (1..=rules.backs).map(NodeId) {
@@ -156,17 +200,21 @@ impl State {
             let event = state.back_mut(id).handle_lease_timeout(Instant::from_micros(1_000_000), &mut mail);
             assert_eq!(event, HolderEvent::Nothing);
             state.post(id, mail, rules);
-            state.deliver_leases(rules);
+            state.deliver_all(rules);
         }
         for id in (1..=rules.backs).map(NodeId) {
             state.heartbeat(id, rules);
         }
         let c = Arc::make_mut(&mut state.front).accept(rules);
         state.client = Client::new(c);
+        if rules.has_begun {
+            state.drive(NodeId::FRONT_END, rules);
+            state.deliver_all(rules);
+        }
         state
     }
 
-    fn deliver_leases(&mut self, rules: &Rules) {
+    fn deliver_all(&mut self, rules: &Rules) {
         while !self.net.is_empty() {
             for packet in self.net.take() {
                 self.deliver(&packet, false, rules);
@@ -220,7 +268,7 @@ impl State {
         if self.front.owns(self.client.c) {
             actions.push(Action::Drive(NodeId::FRONT_END));
         }
-        if self.front.is_frozen() {
+        if self.front.is_frozen() && !rules.is_patient {
             actions.push(Action::Abort(NodeId::FRONT_END));
         }
         for back in &self.backs {
@@ -250,7 +298,8 @@ impl State {
             if back.can_drive(self.now, c, rules) {
                 actions.push(Action::Drive(id));
             }
-            if back.conns.get(&c).is_some_and(|conn| conn.donor.frozen_towards().is_some()) {
+            let is_frozen = back.conns.get(&c).is_some_and(|conn| conn.donor.frozen_towards().is_some());
+            if is_frozen && !rules.is_patient {
                 actions.push(Action::Abort(id));
             }
             if self.left.crashes > 0 {
@@ -270,8 +319,32 @@ impl State {
             if self.left.client_resets > 0 && back.owns(c) {
                 actions.push(Action::ClientResets(id));
             }
+            if rules.tails {
+                self.actions_of_tails(back, rules, actions);
+            }
         } else if self.front.board.status(id).is_some_and(|status| status.is_up()) {
             actions.push(Action::Bury(id));
+        }
+    }
+
+    fn actions_of_tails(&self, back: &Back, rules: &Rules, actions: &mut Vec<Action>) {
+        let (id, c) = (back.id, self.client.c);
+        if self.left.losses > 0 && back.is_serving(c) && back.can_drive(self.now, c, rules) {
+            actions.push(Action::DriveInVain(id));
+        }
+        if let Some(conn) = back.conns.get(&c) {
+            if !conn.queue.is_empty() && conn.queue.start() < self.client.acknowledged() {
+                actions.push(Action::Acknowledge(id));
+            }
+            let doubtful = |n: &u32| conn.queue.can_doubt(*n, self.client.has(*n));
+            let doubts = conn.queue.places().filter(doubtful).map(|n| Action::Doubt(id, n));
+            actions.extend(doubts.filter(|_| self.left.doubts > 0));
+        }
+        if !back.releases.is_empty() || !back.tails.is_empty() {
+            actions.push(Action::TellOfTails(id));
+        }
+        if self.left.pushes > 0 && !back.tails.is_empty() {
+            actions.push(Action::Push(id));
         }
     }
 
@@ -329,8 +402,54 @@ impl State {
                 self.left.ticks -= 1;
                 self.tick(rules);
             }
+            Action::DriveInVain(id) => {
+                self.left.losses -= 1;
+                self.drive(*id, rules);
+                self.client.lose_last();
+            }
+            Action::Acknowledge(id) => self.acknowledge(*id, rules),
+            Action::Doubt(id, n) => {
+                self.left.doubts -= 1;
+                self.doubt(*id, *n, rules);
+            }
+            Action::TellOfTails(id) => {
+                let (c, mut mail) = (self.client.c, Mail::default());
+                self.back_mut(*id).tell_of_tails(now, c, &mut mail);
+                self.post(*id, mail, rules);
+            }
+            Action::Push(id) => {
+                self.left.pushes -= 1;
+                self.back_mut(*id).tails.set_pushing(now, true);
+            }
         }
         self.judge();
+    }
+
+    fn acknowledge(&mut self, id: NodeId, rules: &Rules) {
+        let (now, c, up_to, mut mail) = (self.now, self.client.c, self.client.acknowledged(), Mail::default());
+        let (back, client) = self.back_and_client(id);
+        back.acknowledged(now, c, up_to, rules, client, &mut mail);
+        self.post(id, mail, rules);
+    }
+
+    fn doubt(&mut self, id: NodeId, n: u32, rules: &Rules) {
+        let (now, c, mut mail) = (self.now, self.client.c, Mail::default());
+        let (back, client) = self.back_and_client(id);
+        back.doubt(now, c, n, rules, client, &mut mail);
+        self.post(id, mail, rules);
+    }
+
+    /// TCP at an owner, without further losses: what is missing is sent again, and acknowledgments come.
+    pub(crate) fn go_on_with_tcp(&mut self, id: NodeId, rules: &Rules) {
+        let c = self.client.c;
+        let missing: Vec<_> = match self.back(id).conns.get(&c) {
+            Some(conn) => conn.queue.places().filter(|n| !self.client.has(*n)).collect(),
+            None => return,
+        };
+        for n in missing {
+            self.doubt(id, n, rules);
+        }
+        self.acknowledge(id, rules);
     }
 
     pub(crate) fn back_and_client(&mut self, id: NodeId) -> (&mut Back, &mut Client) {
@@ -447,11 +566,36 @@ impl State {
             }
             self.client.end(c, End::Reset(cause));
         }
+        self.judge_tails();
         if let Segment::Held(id) = self.client.segment
             && self.back(id).hold.is_empty()
         {
             self.client.accuse(Wrong::Segment);
         }
+    }
+
+    /// A byte that another node keeps for a living owner is there, as long as that node has not failed; and who gives a connection up
+    /// for want of bytes has wanted one that is not.
+    fn judge_tails(&mut self) {
+        let has = |(node, place): (NodeId, u64)| self.back(node).keeps(self.client.c, place);
+        let stands =
+            |node: NodeId| self.back(node).boot == Boot(1) && self.back(node).is_alive && !self.back(node).has_lapsed;
+        let is_up = |back: &Back| {
+            back.is_alive && self.front.board.status(back.id).is_some_and(|s| s.g == back.holder.generation())
+        };
+        let is_routed = self.front.conn.is_some();
+        let owners = self.backs.iter().filter(|back| is_routed && is_up(back) && back.owns(self.client.c));
+        let mut kept = owners.filter_map(|back| back.conns.get(&self.client.c)).flat_map(|conn| conn.queue.kept());
+        let is_given_up = kept.any(|(node, n)| stands(node) && !has((node, n.into())));
+        let lost = self.client.lost_tail.as_ref();
+        let has_no_proof = lost.is_some_and(|wanted| wanted.iter().all(|byte| is_up(self.back(byte.0)) && has(*byte)));
+        if is_given_up {
+            self.client.accuse(Wrong::TailGivenUp);
+        }
+        if has_no_proof {
+            self.client.accuse(Wrong::ResetWithoutProof);
+        }
+        self.client.lost_tail = None;
     }
 
     /// Whether any node has died or lost its lease.

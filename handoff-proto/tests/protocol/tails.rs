@@ -7,12 +7,13 @@ use baton_stack::tcp::{
     SourceId, Tcb, TcpConfig,
 };
 use baton_stack::time::{Duration, Instant};
+use handoff_proto::arbiter::answer_unknown;
 use handoff_proto::codec::Reader;
 use handoff_proto::fetch::{FETCH_BYTES_MAX, FETCH_TRIES_MAX, FETCHES_MAX, Fetcher, TailLost};
-use handoff_proto::message::{Fetch, Message, Release, Released, Tail, TailGone};
+use handoff_proto::message::{Fetch, Message, Release, Released, Tail, TailGone, TailKept};
 use handoff_proto::names::{Epoch, NodeId};
-use handoff_proto::release::{RELEASE_BYTES, RELEASE_DELAY, RELEASE_KEEP, Releases};
-use handoff_proto::tail::{PUSH_BYTES, TAIL_LIFE, TAIL_PIECE_BYTES, TailLimits, TailStore};
+use handoff_proto::release::{RELEASE_BYTES, RELEASE_DELAY, RELEASE_KEEP, RELEASE_RETRY_MAX, Releases};
+use handoff_proto::tail::{KEPT_RETRY_MAX, PUSH_BYTES, TAIL_PIECE_BYTES, TAIL_QUIET, TailLimits, TailStore};
 
 use crate::world::{Dice, Mail};
 
@@ -188,7 +189,7 @@ impl Pair {
 
     fn timeouts(&mut self, out: &mut Mail) {
         self.fetcher.handle_timeout(self.now, |_| true, out).unwrap();
-        self.releases.handle_timeout(self.now, out);
+        self.releases.handle_timeout(self.now, |_| true, out);
         self.tails.handle_timeout(self.now, &mut self.kept, out);
     }
 
@@ -246,10 +247,10 @@ fn what_is_lost_comes_through_any_storm_and_nothing_else_does() {
         let asked: Vec<_> = out.0.iter().map(|(to, bytes)| (*to, decode(bytes))).collect();
         assert_eq!(asked.len(), FETCHES_MAX, "{asked:?}");
         pair.fetcher = Fetcher::new(C, Epoch(2));
-        let pair = storm_until_fetched(pair, seed);
+        let mut pair = storm_until_fetched(pair, seed);
         let local: u64 = pair.tcb.bulk().local;
         assert_eq!((wanted(&pair.tcb), local), (vec![], 32_460), "seed {seed}");
-        assert_eq!(pair.tails.counts().gone, 0);
+        assert_eq!(pair.tails.take_counts().gone, 0);
     }
 }
 
@@ -356,20 +357,69 @@ fn the_store_of_tails_has_limits() {
     assert!(tails.has_room(1_000, 2) && !store.is_released(), "taken, not given back");
 }
 
+/// What a holder says by itself until `end`, and when, in seconds.
+fn said_until(tails: &mut TailStore, store: &mut Store, end: Instant) -> Vec<(u16, &'static str, u64)> {
+    let mut said = vec![];
+    while let Some(at) = tails.poll_at().filter(|at| *at <= end) {
+        let mut out = Mail::default();
+        tails.handle_timeout(at, store, &mut out);
+        said.extend(out.names().into_iter().map(|(to, name)| (to, name, at.micros() / 1_000_000)));
+    }
+    said
+}
+
 #[test]
-fn the_last_resort_ends_a_tail_that_nobody_speaks_of() {
+fn a_holder_that_hears_nothing_asks_the_front_end_and_keeps_its_tail() {
     let (mut tails, mut store, mut out) = (TailStore::new(TailLimits::default()), Store::default(), Mail::default());
     keep(&mut tails, &mut store, 3_000, 3_000);
-    // A living owner says something well before.
-    assert!(RELEASE_KEEP * 3 < TAIL_LIFE);
-    let half = Instant::ZERO + TAIL_LIFE / 2;
-    tails.handle_release(half, OWNER, &Release { c: C, e: Epoch(2), up_to: 0 }, &mut store, &mut out);
-    tails.handle_timeout(Instant::ZERO + TAIL_LIFE, &mut store, &mut out);
-    assert_eq!(tails.len(), 1);
-    assert_eq!(tails.poll_at(), Some(half + TAIL_LIFE));
-    tails.handle_timeout(half + TAIL_LIFE, &mut store, &mut out);
-    assert_eq!((tails.len(), tails.counts().expired, tails.poll_at()), (0, 1, None));
-    assert!(store.is_released());
+    assert!(RELEASE_KEEP + RELEASE_RETRY_MAX * 4 < TAIL_QUIET, "a living owner says something well before");
+    // With an owner that speaks there is nothing to ask.
+    let heard = Instant::ZERO + RELEASE_KEEP;
+    let release = Release { c: C, e: Epoch(2), up_to: 0 };
+    tails.handle_release(heard, OWNER, &release, &mut store, &mut out);
+    assert_eq!(said_until(&mut tails, &mut store, ms(74_999)), []);
+    // Then the waits double; a front-end that says nothing has the connection, so the bytes stay.
+    let ask = |at| (NodeId::FRONT_END.0, "TailKept", at);
+    let asked = said_until(&mut tails, &mut store, ms(300_000));
+    assert_eq!(asked, [75, 77, 81, 89, 105, 137, 182, 227, 272].map(ask));
+    assert_eq!((tails.take_counts().asked, tails.len(), KEPT_RETRY_MAX), (9, 1, TAIL_QUIET));
+    // What an owner says now may be old: the questions go on. The front-end's word ends the tail.
+    tails.handle_release(ms(300_000), OWNER, &release, &mut store, &mut out);
+    assert_eq!(said_until(&mut tails, &mut store, ms(320_000)), [317].map(ask));
+    tails.discard(C, &mut store);
+    assert!(tails.is_empty() && tails.poll_at().is_none() && store.is_released());
+}
+
+#[test]
+fn a_holder_asks_at_once_when_a_node_has_died() {
+    let (mut tails, mut store) = (TailStore::new(TailLimits::default()), Store::default());
+    keep(&mut tails, &mut store, 3_000, 3_000);
+    tails.handle_node_down(ms(9_000));
+    let ask = |at| (NodeId::FRONT_END.0, "TailKept", at);
+    // An old question of the dead owner's does not put it off.
+    let fetch = Fetch { c: C, e: Epoch(2), start: START, len: 1 };
+    tails.handle_fetch(ms(9_000), OWNER, &fetch, &mut store, &mut Mail::default()).unwrap();
+    assert_eq!(said_until(&mut tails, &mut store, ms(25_000)), [9, 13, 21].map(ask));
+}
+
+#[test]
+fn a_question_makes_no_push_come_sooner() {
+    let (mut tails, mut store) = (TailStore::new(TailLimits::default()), Store::default());
+    keep(&mut tails, &mut store, 3_000, 3_000);
+    tails.set_pushing(ms(1_000), true);
+    let mut out = Mail::default();
+    tails.handle_timeout(ms(1_000), &mut store, &mut out);
+    tails.handle_node_down(ms(1_001));
+    out.0.clear();
+    tails.handle_timeout(ms(1_001), &mut store, &mut out);
+    assert_eq!(out.names(), [(NodeId::FRONT_END.0, "TailKept")]);
+}
+
+#[test]
+fn the_front_end_says_only_of_a_connection_that_it_does_not_have_that_it_is_over() {
+    let mut out = Mail::default();
+    answer_unknown(HOLDER, &TailKept { c: C }.into(), &mut out).unwrap();
+    assert_eq!(out.names(), [(HOLDER.0, "Over")]);
 }
 
 #[test]
@@ -415,7 +465,7 @@ fn releases_wait_for_more_and_are_said_until_heard() {
     assert!(releases.hold(ms(0), C, Epoch(2), NodeId(5)).is_err(), "one past the limit");
     let said = |releases: &mut Releases, now: Instant| {
         let mut out = Mail::default();
-        releases.handle_timeout(now, &mut out);
+        releases.handle_timeout(now, |_| true, &mut out);
         let of = |bytes: &[u8]| if let Message::Release(release) = decode(bytes) { release.up_to } else { 0 };
         out.0.iter().map(|(_, bytes)| of(bytes)).collect::<Vec<_>>()
     };
@@ -437,4 +487,14 @@ fn releases_wait_for_more_and_are_said_until_heard() {
     assert_eq!(said(&mut releases, ms(600)), [u64::MAX]);
     releases.handle_released(ms(601), HOLDER, &released(u64::MAX)).unwrap();
     assert!(releases.is_empty() && releases.poll_at().is_none());
+}
+
+#[test]
+fn a_holder_that_was_dead_when_the_connection_came_is_told_nothing() {
+    let mut releases = Releases::new(1);
+    releases.hold(ms(0), C, Epoch(2), HOLDER).unwrap();
+    releases.finish(ms(1), C, HOLDER);
+    let mut out = Mail::default();
+    releases.handle_timeout(ms(1) + RELEASE_DELAY, |node| node != HOLDER, &mut out);
+    assert!(releases.is_empty() && releases.poll_at().is_none() && out.0.is_empty());
 }

@@ -30,7 +30,7 @@ pub trait Content {
 }
 
 /// Where an extent's bytes are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Place {
     /// In this node's content store.
     Local {
@@ -49,7 +49,7 @@ pub enum Place {
 }
 
 /// A range of the send sequence space.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Extent {
     /// How many bytes.
     pub len: u64,

@@ -153,7 +153,7 @@ impl Queue {
 }
 
 /// Bytes that another node keeps.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Remote {
     /// The number of that node in the messages of the connection's front-end.
     pub holder: u16,

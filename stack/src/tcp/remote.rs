@@ -18,7 +18,7 @@ use super::tcb::{CloseReason, EXTENTS_MAX, Tcb};
 use crate::time::Instant;
 
 /// Bytes of the send queue that stay behind when their connection goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Kept {
     /// The place of the first.
     pub start: u64,

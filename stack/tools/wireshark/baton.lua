@@ -30,7 +30,6 @@ local REASONS = {
     [8] = "incomplete",
 }
 local CLAIMS = { [1] = "kept", [2] = "lost" }
-local FENCE_ROLES = { [1] = "owner", [2] = "frozen", [3] = "former" }
 local ENDS = {
     [1] = "both closed, we first", [2] = "both closed, the client first", [3] = "reset by the client", [4] = "reset by us", [5] = "timed out",
 }
@@ -153,12 +152,6 @@ local FIELDS = {
     beyond = { "bytes16", "Beyond it" },
     reason = { REASONS, "Reason" },
     claim = { CLAIMS, "Claim" },
-    parts = { "u16", "Parts" },
-    fence_c = { "hex64", "Connection", "conn" },
-    fence_role = { FENCE_ROLES, "Role", "fence.role" },
-    fence_e = { "u32", "Epoch", "fence.epoch" },
-    fence_e2 = { "u32", "Given away", "fence.e2" },
-    fence_to = { "node", "To", "fence.to" },
     -- Tails.
     start = { "u64", "Start" },
     len = { "u32", "Length" },
@@ -179,7 +172,6 @@ local HEADER = "version kind sender_boot receiver_boot sender_core receiver_core
 local HELLO_FIELDS = "version_min version_max role cores datagram_bytes sender receiver challenge ?echo wants_answer"
 local GROUPS = {
     peer = { "Node", "peer_id peer_g peer_core peer_addr peer_mac peer_name" },
-    claim = { "Claim", "fence_c fence_role fence_e fence_e2 fence_to" },
 }
 local KEY = " is_cut method host target"
 
@@ -218,13 +210,12 @@ local MESSAGES = {
     [28] = { "REVOKED", "c e2 g", "c={c} e2={e2}" },
     [29] = { "SETTLE", "c base e2 to g", "c={c} {base}->{e2} {to}" },
     [30] = { "SETTLED", "c e2 claim", "c={c} e2={e2} {claim}" },
-    [32] = { "FENCE", "node g", "{node}" },
-    [33] = { "FENCED", "node g part parts *claim", "{node} {part} of {parts}" },
     [40] = { "FETCH", "c e start len", "c={c} e={e} {start} +{len}" },
     [41] = { "TAIL", "c e start tail_data", "c={c} e={e} {start}" },
     [42] = { "TAIL-GONE", "c e start len", "c={c} e={e} {start} +{len}" },
     [43] = { "RELEASE", "c e up_to", "c={c} e={e} {up_to}" },
     [44] = { "RELEASED", "c e up_to", "c={c} e={e} {up_to}" },
+    [45] = { "TAIL-KEPT", "c", "c={c}" },
     [48] = {
         "CLOSED",
         "c e snd_nxt rcv_nxt ?ts_val+ts_recent ended served_requests served_bytes",

@@ -165,6 +165,19 @@ fn a_dead_holder_resets_once() {
     assert!(lost > 0 && lived > 0, "{lost} reset, {lived} not");
 }
 
+/// An owner dies, and with it whoever could say what the holder need not keep any more: the front-end says so when it is asked.
+#[test]
+fn a_tail_whose_owner_has_died_is_let_go() {
+    for seed in 1..7 {
+        let (report, snapshots) = after_a_move(seed, 10_000, Trouble::Crash(2));
+        assert!(report.tally.resets > 0, "{report}");
+        let count =
+            |number: fn(&handoff_proto::tail::TailCounts) -> u64| sum(&snapshots, |node| number(&node.tails.counts));
+        assert_eq!((count(|counts| counts.kept), count(|counts| counts.asked)), (1, 1), "{report}");
+        assert_eq!(sum(&snapshots, |node| node.tails.bytes + node.store.0 as u64), 0, "seed {seed}: something is left");
+    }
+}
+
 /// A node that stops gives what it keeps to the owners first.
 #[test]
 fn a_holder_that_stops_pushes_its_tails() {

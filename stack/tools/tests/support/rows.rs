@@ -139,8 +139,6 @@ pub(crate) fn of(message: &Message<'_>) -> Vec<Row> {
         Message::Settled(Settled { c, e2, claim }) => {
             rows.c(*c).e2(*e2).is("claim", place(SettleClaim::ALL, *claim, 1))
         }
-        Message::Fence(Fence { node: NodeId(node), g }) => rows.is("node", node).g(*g),
-        Message::Fenced(fenced) => of_fenced(rows, fenced),
         Message::Fetch(Fetch { c, e, start, len }) | Message::TailGone(TailGone { c, e, start, len }) => {
             rows.c(*c).e(*e).is("start", start).is("len", len)
         }
@@ -157,7 +155,9 @@ pub(crate) fn of(message: &Message<'_>) -> Vec<Row> {
             let rows = rows.is("ended", place(Ended::ALL, *ended, 1));
             rows.is("served_requests", requests).is("served_bytes", bytes)
         }
-        Message::ClosedAck(ClosedAck { c }) | Message::Over(Over { c }) => rows.c(*c),
+        Message::TailKept(TailKept { c }) | Message::ClosedAck(ClosedAck { c }) | Message::Over(Over { c }) => {
+            rows.c(*c)
+        }
     };
     rows.0
 }
@@ -176,14 +176,5 @@ fn of_lease(rows: Rows, lease: &Lease<'_>) -> Rows {
             IpAddr::V6(addr) => rows.is("family", 6).is("peer.addr6", addr),
         };
         rows.is("peer.mac", mac).text("peer.name", name.as_str().as_bytes())
-    })
-}
-
-fn of_fenced(rows: Rows, fenced: &Fenced<'_>) -> Rows {
-    let Fenced { node: NodeId(node), g, part, parts, claims } = fenced;
-    let rows = rows.is("node", node).g(*g).is("part", part).is("parts", parts).is("count", claims.len());
-    claims.iter().fold(rows, |rows, FenceClaim { c, role, e: Epoch(e), e2: Epoch(e2), to: NodeId(to) }| {
-        let rows = rows.c(c).is("fence.role", place(FenceRole::ALL, role, 1));
-        rows.is("fence.epoch", e).is("fence.e2", e2).is("fence.to", to)
     })
 }
