@@ -190,7 +190,8 @@ impl<S: Service> BackEnd<S> {
             let key = owned.get(&c).copied();
             let owner = key.and_then(|key| engine.get_mut(key)).map(|conn| (conn.app.link, &mut conn.app.donor));
             let donor = owner.or_else(|| frozen.get_mut(&c).map(|frozen| (frozen.link, &mut frozen.donor)));
-            let Some((link, donor)) = donor else { continue };
+            // Without its lease it waits until that is there again.
+            let Some((link, donor)) = donor.filter(|(link, _)| links[*link].was_leased) else { continue };
             let mut out = links[link].directory.outbox(sessions, &mut ports.drops);
             let event = donor.handle_timeout(now, &mut out);
             self.donors_due.set(c, donor.poll_at());

@@ -260,7 +260,7 @@ impl<S: Service> BackEnd<S> {
 
     /// Puts a connection into every table. False above a limit: it is gone then.
     fn put_back(&mut self, now: Instant, tcb: Tcb, app: Owned, port: PortId, envelope: Envelope) -> bool {
-        let (flow, c) = (tcb.flow(), app.serving.conn);
+        let (flow, c, link) = (tcb.flow(), app.serving.conn, app.link);
         let due = app.donor.poll_at();
         let key = match self.engine.insert(now, tcb, app, port, envelope) {
             Ok(key) => key,
@@ -276,6 +276,9 @@ impl<S: Service> BackEnd<S> {
         }
         self.owned.insert(c, key);
         self.donors_due.set(c, due);
+        if !self.links[link].was_leased {
+            self.engine.suspend_one(key);
+        }
         self.wake(key);
         true
     }

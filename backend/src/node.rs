@@ -76,7 +76,7 @@ pub struct BackEnd<S> {
     pub(crate) waiting: Vec<ConnKey>,
     /// When connections that are still here are reset, once a stop has begun.
     stop_at: Option<Instant>,
-    /// Whether a lease was held when this turn began: what was written may then leave only under it (R2).
+    /// Whether any lease was held when this turn began.
     was_leased: bool,
     sent_out: Vec<ConnKey>,
 }
@@ -177,12 +177,16 @@ impl<S: Service> BackEnd<S> {
     ) -> Result<Verdict, DropReason> {
         match self.flows.get(flow) {
             Some(&Place::Owned(key)) => {
+                self.check_lease(now, key)?;
                 ip.verify_transport(frame.bytes(), frame.checksum())?;
                 self.handle_segment(now, key, &Segment::parse(&frame.bytes()[ip.l4.clone()])?.with_ecn(ip.ecn))?;
                 Ok(Verdict::Free)
             }
             Some(&Place::Leaving(c)) => {
                 let frozen = self.frozen.get(&c).ok_or(DropReason::UnknownFlow)?;
+                if !self.links[frozen.link].holder.is_valid(now) {
+                    return Err(DropReason::LeaseExpired);
+                }
                 let to = frozen.donor.frozen_towards().map_or(NodeId::FRONT_END, |(_, to, _)| to);
                 let addr = self.links[frozen.link].directory.addr_of(to).ok_or(DropReason::OwnerUnknown)?;
                 self.stats.stragglers += 1;
@@ -218,6 +222,9 @@ impl<S: Service> BackEnd<S> {
     ) -> Result<Option<Verdict>, DropReason> {
         for link in &mut self.links {
             if let Some(former) = link.formers.straggler(now, flow) {
+                if !link.holder.is_valid(now) {
+                    return Err(DropReason::LeaseExpired);
+                }
                 let addr = link.directory.addr_of(former.to).ok_or(DropReason::OwnerUnknown)?;
                 self.stats.stragglers += 1;
                 return self.ports.forward(now, frame, ip, addr).map(Some);
@@ -238,12 +245,23 @@ impl<S: Service> BackEnd<S> {
         match self.flows.get(flow) {
             Some(&Place::Owned(key)) => {
                 let told = too_big.ok_or(DropReason::Icmp)?;
+                self.check_lease(now, key)?;
                 self.engine.handle_too_big(key, now, &told)?;
                 Ok(Verdict::Free)
             }
             Some(&Place::Leaving(_)) => self.handle_tcp(now, frame, flow, ip),
             None => self.pass_on(now, frame, flow, ip)?.ok_or(DropReason::Icmp),
         }
+    }
+
+    /// Whether the front-end of an owned connection lets this node speak on it now. One front-end's lease is looked at before, where
+    /// the frame comes in.
+    fn check_lease(&self, now: Instant, key: ConnKey) -> Result<(), DropReason> {
+        if self.links.len() == 1 {
+            return Ok(());
+        }
+        let conn = self.engine.get(key).ok_or(DropReason::UnknownFlow)?;
+        if self.links[conn.app.link].holder.is_valid(now) { Ok(()) } else { Err(DropReason::LeaseExpired) }
     }
 
     /// Hands a segment to a connection that is owned here.
@@ -283,7 +301,8 @@ impl<S: Service> BackEnd<S> {
     fn return_held<T: Transmit>(&mut self, now: Instant, mut frame: Vec<u8>, tx: &mut T) -> Result<(), DropReason> {
         let ip = self.reparse(&frame)?;
         // Connections of several front-ends cannot be told apart by their packets; one that is not theirs they drop.
-        let front_end = self.links.first().ok_or(DropReason::HoldExpired)?.directory.addr;
+        let link = self.links.iter().find(|link| link.holder.is_valid(now)).ok_or(DropReason::LeaseExpired)?;
+        let front_end = link.directory.addr;
         let (port, mac) = self.ports.resolve(front_end, now)?;
         let src = self.ports.interface(port).ok_or(DropReason::HoldExpired)?.mac;
         wire::forward_in_place(&mut frame, &ip, src, mac)?;
@@ -328,6 +347,10 @@ impl<S: Service> BackEnd<S> {
     fn drive(&mut self, now: Instant, key: ConnKey) {
         let Some(conn) = self.engine.get_mut(key) else { return };
         conn.app.is_awake = false;
+        if !self.links[conn.app.link].was_leased {
+            // It is woken when the lease is there again.
+            return;
+        }
         if conn.app.tails.is_some() {
             self.tend_tails(now, key);
         }
@@ -482,12 +505,34 @@ impl<S: Service> BackEnd<S> {
             self.stats.leases_lapsed += 1;
         }
         link.formers.handle_timeout(now);
+        let was_leased = link.was_leased;
         link.was_leased = link.holder.is_valid(now);
         if link.was_leased {
             link.recipient.handle_timeout(now, |node| link.holder.lives(node), &mut out);
             link.closed.handle_timeout(now, &mut out);
             link.releases.handle_timeout(now, |node| link.holder.lives(node), &mut out);
             link.tails.handle_timeout(now, &mut self.server.store, &mut out);
+        }
+        match (was_leased, self.links[index].was_leased) {
+            (true, false) => self.engine.suspend(|conn| conn.app.link == index),
+            (false, true) => self.go_on(now, index),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    /// A lease is there again, and with it the connections that it is for: they go on where they stood (R3).
+    fn go_on(&mut self, now: Instant, link: usize) {
+        self.engine.resume(now, |conn| conn.app.link == link);
+        let keys: Vec<_> = self.engine.iter().filter(|(_, conn)| conn.app.link == link).map(|(key, _)| key).collect();
+        for key in keys {
+            self.wake(key);
+            let Some(conn) = self.engine.get(key) else { continue };
+            let Owned { serving, donor, tails, .. } = &conn.app;
+            self.donors_due.set(serving.conn, donor.poll_at());
+            self.fetches_due.set(serving.conn, tails.as_ref().and_then(|tails| tails.poll_at()));
+        }
+        for (c, frozen) in self.frozen.iter().filter(|(_, frozen)| frozen.link == link) {
+            self.donors_due.set(*c, frozen.donor.poll_at());
         }
     }
 
@@ -561,15 +606,17 @@ impl<S: Service> Node for BackEnd<S> {
     }
 
     fn poll<T: Transmit>(&mut self, now: Instant, tx: &mut T) {
-        self.was_leased = self.has_lease(now);
         self.server.responder.set_time(self.settings.unix_at_origin_s + now.micros() / 1_000_000);
         for index in 0..self.links.len() {
             self.poll_link(now, index);
         }
-        if !self.was_leased && self.stop_at.is_some_and(|at| now >= at) {
-            // Who may not speak cannot even reset: its front-ends do that, when its leases are over for them too.
+        self.was_leased = self.links.iter().any(|link| link.was_leased);
+        if self.stop_at.is_some_and(|at| now >= at) {
+            // Who may not speak cannot even reset: its front-end does that, when its lease is over for it too.
             for index in 0..self.links.len() {
-                self.discard_all(now, index, tx);
+                if !self.links[index].was_leased {
+                    self.discard_all(now, index, tx);
+                }
             }
         }
         if self.was_leased {
@@ -648,8 +695,10 @@ impl<S: Service> Node for BackEnd<S> {
         self.stop_at.is_some() && self.engine.is_empty() && self.frozen.is_empty() && is_silent
     }
 
+    /// What was written under a lease must not leave after it (R2). The frames do not say whose they are: where one of several leases
+    /// has ended within this turn, what the others allow is lost with the rest, once, as on a bad link.
     fn may_transmit(&self, now: Instant) -> bool {
-        !self.was_leased || self.has_lease(now)
+        self.links.iter().all(|link| !link.was_leased || link.holder.is_valid(now))
     }
 }
 

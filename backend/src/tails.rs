@@ -22,6 +22,13 @@ pub(crate) struct Tails {
     holders: Vec<(NodeId, u64)>,
 }
 
+impl Tails {
+    /// When a question is to be repeated.
+    pub(crate) fn poll_at(&self) -> Option<Instant> {
+        self.fetcher.poll_at()
+    }
+}
+
 impl<S: Service> BackEnd<S> {
     /// Whether what is in flight stays here when the connection goes: not if the whole image fits into one datagram with it, and not
     /// if there is no room, or more to be sent of it.
@@ -137,11 +144,14 @@ impl<S: Service> BackEnd<S> {
             let Some(conn) = self.engine.get_mut(key) else { continue };
             let Owned { link, tails: Some(tails), .. } = &mut conn.app else { continue };
             let link = &mut self.links[*link];
+            if !link.was_leased {
+                continue;
+            }
             let holder = &link.holder;
             let is_listed = |node| holder.peer(node).is_some_and(|peer| peer.g != Generation::NONE);
             let mut out = link.directory.outbox(&mut self.sessions, &mut self.ports.drops);
             match tails.fetcher.handle_timeout(now, is_listed, &mut out) {
-                Ok(()) => self.fetches_due.set(c, tails.fetcher.poll_at()),
+                Ok(()) => self.fetches_due.set(c, tails.poll_at()),
                 Err(TailLost) => self.lose_tail(now, key),
             }
         }

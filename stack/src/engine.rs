@@ -35,6 +35,8 @@ pub struct Conn<A> {
     /// What goes around its segments.
     pub envelope: Envelope,
     queued: bool,
+    /// Its timers stand still, and it sends nothing.
+    suspended: bool,
     /// How much of the memory for windows it has.
     window_bytes: u32,
 }
@@ -119,7 +121,7 @@ impl<A> Engine<A> {
         // One that comes from another node may have grown there.
         let window_bytes = self.windows.take(tcb.grown_window());
         tcb.limit_window(window_bytes);
-        self.conns.insert(Conn { tcb, app, port, envelope, queued: false, window_bytes });
+        self.conns.insert(Conn { tcb, app, port, envelope, queued: false, suspended: false, window_bytes });
         self.settle(key, now);
         Ok(key)
     }
@@ -205,7 +207,7 @@ impl<A> Engine<A> {
 
     /// Brings deadline and send queue in order after the TCB was changed from outside.
     pub fn settle(&mut self, key: ConnKey, now: Instant) {
-        let Some(conn) = self.conns.get_mut(key.index()) else { return };
+        let Some(conn) = self.conns.get_mut(key.index()).filter(|conn| !conn.suspended) else { return };
         if let Some(wanted) = conn.tcb.wanted_window() {
             let window = conn.tcb.window();
             let taken = self.windows.take(wanted - window);
@@ -217,6 +219,40 @@ impl<A> Engine<A> {
         if !conn.queued && conn.tcb.wants_transmit(now) {
             conn.queued = true;
             self.ready.push_back(key);
+        }
+    }
+
+    /// A connection falls silent until [`Self::resume`]: no timer of it runs, nothing is sent.
+    pub fn suspend_one(&mut self, key: ConnKey) {
+        let Some(conn) = self.conns.get_mut(key.index()) else { return };
+        conn.suspended = true;
+        self.wheel.set(key.0, None);
+        if core::mem::take(&mut conn.queued) {
+            self.ready.retain(|&queued| queued != key);
+        }
+    }
+
+    /// All connections for which this is true fall silent.
+    pub fn suspend(&mut self, is_meant: impl Fn(&Conn<A>) -> bool) {
+        let Self { conns, wheel, ready, .. } = self;
+        for (key, conn) in conns.iter_mut().filter(|(_, conn)| is_meant(conn)) {
+            (conn.suspended, conn.queued) = (true, false);
+            if let Ok(key) = u32::try_from(key) {
+                wheel.set(key, None);
+            }
+        }
+        ready.retain(|key| conns.get(key.index()).is_some_and(|conn| !conn.suspended));
+    }
+
+    /// They go on. What their timers have missed is due now.
+    pub fn resume(&mut self, now: Instant, is_meant: impl Fn(&Conn<A>) -> bool) {
+        let meant: Vec<_> =
+            self.iter().filter(|(_, conn)| conn.suspended && is_meant(conn)).map(|(key, _)| key).collect();
+        for key in meant {
+            if let Some(conn) = self.conns.get_mut(key.index()) {
+                conn.suspended = false;
+            }
+            self.settle(key, now);
         }
     }
 

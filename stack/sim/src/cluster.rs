@@ -6,6 +6,7 @@ use crate::world::Maker;
 use baton_backend::BackEnd;
 use baton_backend::serve::Probe;
 use baton_frontend::FrontEnd;
+use baton_stack::addr::Endpoint;
 use handoff_proto::names::Boot;
 use handoff_proto::seal::ClusterSecret;
 
@@ -13,9 +14,9 @@ const SECRET: &[u8] = b"the secret of a simulated cluster, 32 bytes and more";
 const UNIX_AT_ORIGIN_S: u64 = 1_800_000_000;
 
 pub(crate) fn members(plan: &Plan, tuning: &Tuning) -> Vec<Member> {
-    let mut members = vec![front_end(plan, tuning)];
-    members.extend(plan.back_ends.iter().map(|place| back_end(plan, place, tuning)));
-    members
+    let mut front_ends = plan.front_ends().map(|(place, vip)| front_end(plan, (place, vip), tuning));
+    let back_ends = plan.back_ends.iter().map(|place| back_end(plan, place, tuning));
+    front_ends.next().into_iter().chain(back_ends).chain(front_ends).collect()
 }
 
 fn seed_of(plan: &Plan, place: &Place, boot: u32) -> [u8; 32] {
@@ -27,9 +28,9 @@ fn seed_of(plan: &Plan, place: &Place, boot: u32) -> [u8; 32] {
     seed
 }
 
-fn front_end(plan: &Plan, tuning: &Tuning) -> Member {
-    let config = config::front_end(plan, tuning).expect("tested for every size of cluster");
-    let (plan, place) = (plan.clone(), plan.front_end.clone());
+fn front_end(plan: &Plan, (place, vip): (&Place, Endpoint), tuning: &Tuning) -> Member {
+    let config = config::front_end(plan, (place, vip), tuning).expect("tested for every size of cluster");
+    let (plan, place) = (plan.clone(), place.clone());
     let name = place.name.clone();
     let make: Maker = Box::new(move |boot| {
         let seed = seed_of(&plan, &place, boot);

@@ -4,7 +4,7 @@ use crate::plan::{CLUSTER_PORT, Place, Plan, prefix_len};
 use baton_backend::config::BackendConfig;
 use baton_config::ConfigError;
 use baton_frontend::config::FrontendConfig;
-use baton_stack::addr::IpAddr;
+use baton_stack::addr::{Endpoint, IpAddr};
 use baton_stack::time::Duration;
 use std::fmt::Write;
 
@@ -38,12 +38,16 @@ impl Default for Tuning {
     }
 }
 
-/// The front-end's configuration.
+/// The configuration of a front-end at this place, whose clients connect to `vip`.
 ///
 /// # Errors
 /// When the front-end would refuse it.
-pub fn front_end(plan: &Plan, tuning: &Tuning) -> Result<FrontendConfig, ConfigError> {
-    baton_frontend::config::parse("fe1.toml", &front_end_text(plan, tuning))
+pub fn front_end(
+    plan: &Plan,
+    (place, vip): (&Place, Endpoint),
+    tuning: &Tuning,
+) -> Result<FrontendConfig, ConfigError> {
+    baton_frontend::config::parse(&format!("{}.toml", place.name), &front_end_text(plan, (place, vip), tuning))
 }
 
 /// A back-end's configuration.
@@ -51,19 +55,20 @@ pub fn front_end(plan: &Plan, tuning: &Tuning) -> Result<FrontendConfig, ConfigE
 /// # Errors
 /// When the back-end would refuse it.
 pub fn back_end(plan: &Plan, place: &Place, tuning: &Tuning) -> Result<BackendConfig, ConfigError> {
-    let text = format!(
-        "{}[[frontend]]\nname = \"{}\"\naddress = \"{}\"\n[serve]\nprobe = true\nidentify = true\n",
-        common(place, "", tuning),
-        plan.front_end.name,
-        plan.front_end.address,
-    );
+    let mut text = common(place, "", tuning);
+    for (Place { name, address, .. }, _) in plan.front_ends() {
+        // Writing to a String does not fail.
+        let _ = write!(text, "[[frontend]]\nname = \"{name}\"\naddress = \"{address}\"\n");
+    }
+    text.push_str("[serve]\nprobe = true\nidentify = true\n");
     baton_backend::config::parse(&format!("{}.toml", place.name), &text)
 }
 
-fn front_end_text(plan: &Plan, tuning: &Tuning) -> String {
-    let mut text = common(&plan.front_end, "id = 1\n", tuning);
+fn front_end_text(plan: &Plan, (place, vip): (&Place, Endpoint), tuning: &Tuning) -> String {
+    let id = if *place == plan.front_end { 1 } else { 2 };
+    let mut text = common(place, &format!("id = {id}\n"), tuning);
     // Writing to a String does not fail.
-    let _ = write!(text, "[[listener]]\naddress = \"{}\"\nport = {}\n", plan.vip.addr, plan.vip.port);
+    let _ = write!(text, "[[listener]]\naddress = \"{}\"\nport = {}\n", vip.addr, vip.port);
     for Place { name, address, .. } in &plan.back_ends {
         let _ = write!(text, "[[backend]]\nname = \"{name}\"\naddress = \"{address}\"\n");
         let _ = write!(text, "[[route]]\npath_prefix = \"/{name}/\"\nstrip_prefix = true\nbackends = [\"{name}\"]\n");
@@ -105,15 +110,18 @@ mod tests {
     fn every_node_accepts_its_configuration() {
         let families = [Family::V4, Family::V6, Family::Mixed];
         for (count, family) in [1, 2, BACK_ENDS_MAX].into_iter().flat_map(|count| families.map(|of| (count, of))) {
-            let plan = Plan::new(Seed(1), count, family);
+            let plan = Plan::new(Seed(1), count, family).with_other_front_end(family);
             let tuning = Tuning { lease: Duration::from_millis(700), ..Tuning::default() };
-            let front_end = front_end(&plan, &tuning).unwrap();
-            assert_eq!(front_end.backends.len(), count);
-            assert_eq!(front_end.routes.len(), count + 1);
-            assert_eq!(front_end.common.cluster.lease, tuning.lease);
+            for at in plan.front_ends() {
+                let front_end = front_end(&plan, at, &tuning).unwrap();
+                assert_eq!(front_end.backends.len(), count);
+                assert_eq!(front_end.routes.len(), count + 1);
+                assert_eq!(front_end.common.cluster.lease, tuning.lease);
+            }
             for place in &plan.back_ends {
                 let back_end = back_end(&plan, place, &tuning).unwrap();
                 assert_eq!(back_end.common.node.name.as_str(), place.name);
+                assert_eq!(back_end.frontends.len(), 2);
                 assert_eq!(back_end.common.tcp.time_wait, tuning.time_wait);
                 assert!(back_end.serve.probe && back_end.serve.identify);
             }

@@ -11,6 +11,8 @@ pub const VIP_PORT: u16 = 80;
 
 const VIP_HOST: u8 = 100;
 const FRONT_END_HOST: u8 = 10;
+const OTHER_VIP_HOST: u8 = 101;
+const OTHER_FRONT_END_HOST: u8 = 11;
 const BACK_END_HOST: u8 = 20;
 const CLIENT_HOST: u8 = 200;
 const NOISE_HOST: u8 = 9;
@@ -97,6 +99,8 @@ pub struct Plan {
     pub front_end: Place,
     /// The back-ends, first to last.
     pub back_ends: Vec<Place>,
+    /// Another front-end of the same back-ends, with a VIP of its own.
+    pub other: Option<(Place, Endpoint)>,
 }
 
 impl Plan {
@@ -111,7 +115,29 @@ impl Plan {
             vip: Endpoint { addr: clients(VIP_HOST), port: VIP_PORT },
             front_end: Place { second_address, ..Place::new("fe1".to_owned(), FRONT_END_HOST, nodes) },
             back_ends: (1..=back_ends.min(BACK_ENDS_MAX)).map(place).collect(),
+            other: None,
         }
+    }
+
+    /// The same with a second front-end. Every second client host connects there.
+    #[must_use]
+    pub fn with_other_front_end(self, family: Family) -> Self {
+        let (nodes, clients) = (family.of_nodes(), family.of_clients());
+        let second_address = (family == Family::Mixed).then(|| clients(OTHER_FRONT_END_HOST));
+        let place = Place { second_address, ..Place::new("fe2".to_owned(), OTHER_FRONT_END_HOST, nodes) };
+        Self { other: Some((place, Endpoint { addr: clients(OTHER_VIP_HOST), port: VIP_PORT })), ..self }
+    }
+
+    /// All front-ends and where their clients connect to.
+    pub fn front_ends(&self) -> impl Iterator<Item = (&Place, Endpoint)> {
+        let other = self.other.as_ref().map(|(place, vip)| (place, *vip));
+        [(&self.front_end, self.vip)].into_iter().chain(other)
+    }
+
+    /// Where the client host of this index, counted from zero, connects to.
+    #[must_use]
+    pub fn server_of(&self, client: usize) -> Endpoint {
+        self.other.as_ref().filter(|_| client % 2 == 1).map_or(self.vip, |(_, vip)| *vip)
     }
 }
 
@@ -164,7 +190,7 @@ impl std::fmt::Debug for Member {
 /// What is put to the test.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Subject {
-    /// The production nodes: a front-end and its back-ends.
+    /// The production nodes: a front-end and its back-ends, and last the other front-end, if there is one.
     Cluster,
     /// One ordinary server at the VIP ([`Reference`]): says whether a scenario can be got through at all.
     Reference,

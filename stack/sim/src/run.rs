@@ -7,6 +7,8 @@
 //! ```
 
 #[cfg(test)]
+mod front_ends;
+#[cfg(test)]
 mod pipeline;
 #[cfg(test)]
 mod tests;
@@ -170,7 +172,7 @@ impl Stage {
         let Cast { plan, members: cluster, is_reference } = cast;
         let troubled = scenario.has_troubles();
         let audience = Audience {
-            checks: Checks::new(Roles::at(plan.vip), Rules::default()),
+            checks: Checks::new(Roles::default(), Rules::default()),
             excuses: Rules { resets: true, silent_takeover: true, any_window: is_reference },
             trunk: Port { device: DeviceId(0), port: 0 },
             pcap: recorders.pcap,
@@ -182,8 +184,11 @@ impl Stage {
         let trunk_cable = world.connect("trunk", trunk, scenario.uplink, scenario.downlink);
         world.observer_mut().trunk = trunk[0];
 
-        let mut roles = Roles::at(plan.vip);
-        roles.front_end_addresses.extend(plan.front_end.addresses());
+        let mut roles = Roles::default();
+        for (place, vip) in plan.front_ends() {
+            roles.vips.insert(vip);
+            roles.front_end_addresses.extend(place.addresses());
+        }
         let (mut members, mut cables) = (Vec::new(), Vec::new());
         for (index, member) in cluster.into_iter().enumerate() {
             let settings = scenario.nodes.get(index).copied().unwrap_or_default();
@@ -333,7 +338,7 @@ fn add_clients(
         let settings = ClientSettings {
             mac: place.mac,
             address: (place.address, prefix_len(place.address)),
-            server: plan.vip,
+            server: plan.server_of(index),
             tolerance,
             seed: scenario.seed.stream(&format!("secrets {}", place.name)).bits(),
             scripts: scripts.clone(),
@@ -347,9 +352,9 @@ fn add_clients(
 
 fn add_noise(world: &mut World<Audience>, scenario: &Scenario, plan: &Plan, every: Duration, switch: DeviceId) {
     let place = Place::noise(scenario.family);
-    let nodes = plan.back_ends.iter().chain([&plan.front_end]);
+    let nodes = plan.back_ends.iter().chain(plan.front_ends().map(|(place, _)| place));
     let mut targets: Vec<_> = nodes.flat_map(|node| node.addresses().map(|address| (node.mac, address))).collect();
-    targets.push((plan.front_end.mac, plan.vip.addr));
+    targets.extend(plan.front_ends().map(|(place, vip)| (place.mac, vip.addr)));
     let settings = NoiseSettings {
         mac: place.mac,
         address: place.address,

@@ -38,10 +38,10 @@ use std::fmt;
 pub const VIOLATIONS_MAX: usize = 32;
 
 /// Who is who.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Roles {
     /// Where clients connect to.
-    pub vip: Endpoint,
+    pub vips: BTreeSet<Endpoint>,
     /// The nodes of the cluster.
     pub nodes: BTreeSet<DeviceId>,
     /// Which of them may not send responses.
@@ -52,21 +52,6 @@ pub struct Roles {
     pub clients: BTreeSet<DeviceId>,
     /// Hosts that talk nonsense: what is answered to them is not judged, but for its form.
     pub strangers: BTreeSet<IpAddr>,
-}
-
-impl Roles {
-    /// A VIP, and nobody else yet.
-    #[must_use]
-    pub const fn at(vip: Endpoint) -> Self {
-        Self {
-            vip,
-            nodes: BTreeSet::new(),
-            front_ends: BTreeSet::new(),
-            front_end_addresses: BTreeSet::new(),
-            clients: BTreeSet::new(),
-            strangers: BTreeSet::new(),
-        }
-    }
 }
 
 /// What the scenario excuses.
@@ -129,6 +114,7 @@ pub struct Checks {
     offers: BTreeMap<Endpoint, Offer>,
     flows: BTreeMap<Endpoint, FlowWatch>,
     causality: Causality,
+    last_words: BTreeMap<Endpoint, Instant>,
     tally: Tally,
     violations: Vec<Violation>,
 }
@@ -160,6 +146,7 @@ impl Checks {
             offers: BTreeMap::new(),
             flows: BTreeMap::new(),
             causality: Causality::default(),
+            last_words: BTreeMap::new(),
             tally: Tally::default(),
             violations: Vec::new(),
         }
@@ -180,14 +167,14 @@ impl Checks {
             self.causality.sent(from, frame.tag());
         }
         match parse(frame.bytes()) {
-            Seen::Tcp(segment) if !is_node && segment.to == self.roles.vip => self.client_sends(&segment),
+            Seen::Tcp(segment) if !is_node && self.roles.vips.contains(&segment.to) => self.client_sends(&segment),
             Seen::Tcp(segment) if self.roles.strangers.contains(&segment.to.addr) => {}
-            Seen::Tcp(segment) if is_node && segment.from == self.roles.vip => {
+            Seen::Tcp(segment) if is_node && self.roles.vips.contains(&segment.from) => {
                 self.server_sends(at, from, frame.tag(), &segment);
             }
             // What a client's segment has suffered on its way is forwarded with it: its receiver looks at the checksum.
             Seen::Broken { how, from: source }
-                if is_node && source.is_none_or(|source| source == self.roles.vip.addr) =>
+                if is_node && source.is_none_or(|source| self.roles.vips.iter().any(|vip| vip.addr == source)) =>
             {
                 self.add(at, "checksum", format!("device {} sends {how}", from.0));
             }
@@ -223,6 +210,12 @@ impl Checks {
         &self.violations
     }
 
+    /// When a back-end has spoken last as this VIP.
+    #[must_use]
+    pub fn last_word(&self, vip: Endpoint) -> Option<Instant> {
+        self.last_words.get(&vip).copied()
+    }
+
     /// What was seen so far.
     #[must_use]
     pub fn tally(&self) -> Tally {
@@ -241,7 +234,10 @@ impl Checks {
 
     fn server_sends(&mut self, at: Instant, from: DeviceId, tag: u64, segment: &Segment<'_>) {
         let client = segment.to;
-        let Self { roles, rules, offers, flows, causality, tally, violations } = self;
+        let Self { roles, rules, offers, flows, causality, last_words, tally, violations } = self;
+        if !roles.front_ends.contains(&from) {
+            last_words.insert(segment.from, at);
+        }
         let mut found = Found { at, from, client, violations };
         if segment.rst {
             tally.resets += 1;

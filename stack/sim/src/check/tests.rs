@@ -26,7 +26,7 @@ struct Scene {
 impl Scene {
     fn new(rules: Rules) -> Self {
         let roles = Roles {
-            vip: end(100, 80),
+            vips: [end(100, 80)].into(),
             nodes: [FRONT_END, A, B].into(),
             front_ends: [FRONT_END].into(),
             front_end_addresses: [end(10, 0).addr].into(),

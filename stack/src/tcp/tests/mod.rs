@@ -13,6 +13,7 @@ mod rack;
 mod recovery;
 mod script;
 mod security;
+mod silence;
 mod smol;
 mod store;
 mod throughput;
