@@ -2,14 +2,12 @@
 
 use std::net::IpAddr;
 
-use baton_config::{Cluster, Common, Congestion, Limits, Port, PortAddress};
+use baton_config::{Cluster, Limits};
 use baton_http1::Limits as HeadLimits;
 use baton_stack::addr::MacAddr;
 use baton_stack::neighbor::Interface;
-use baton_stack::node::PortId;
-use baton_stack::tcp::{Algorithm, TcpConfig};
+use baton_stack::tcp::TcpConfig;
 use baton_stack::time::Duration;
-use baton_stack::wire::IpSettings;
 use handoff_proto::hold::HoldLimits;
 use handoff_proto::lease::LeaseSettings;
 use handoff_proto::names::Boot;
@@ -89,11 +87,11 @@ impl Settings {
             boot,
             seed,
             secrets,
-            interfaces: interfaces(common, macs),
+            interfaces: common.interfaces(macs),
             udp_port: common.cluster.udp_port,
             front_ends: config.frontends.iter().map(named).collect(),
             lease: lease(&common.cluster),
-            tcp: tcp(common),
+            tcp: common.tcp_config(),
             request: RequestLimits { head: head(&common.limits), body_bytes_max: common.limits.body_bytes },
             connections_max: count(common.limits.connections),
             window_bytes_max: common.limits.window_bytes,
@@ -108,61 +106,8 @@ impl Settings {
     }
 }
 
-/// The ports as the stack knows them: an interface for each address. `macs` has their Ethernet addresses, in the order of
-/// `[[port]]`; a port without one is left out.
-fn interfaces(common: &Common, macs: &[MacAddr]) -> Vec<Interface> {
-    let interface = |id: u16, port: &Port, mac: &MacAddr, own: PortAddress| Interface {
-        port: PortId(id),
-        mac: *mac,
-        addr: own.address.addr(),
-        prefix_len: own.address.prefix_len(),
-        gateway: own.gateway,
-        vlan: port.vlan,
-        mtu: port.mtu,
-    };
-    (0..)
-        .zip(common.ports.iter().zip(macs))
-        .flat_map(|(id, (port, mac))| port.addresses().map(move |own| interface(id, port, mac, own)))
-        .collect()
-}
-
 fn lease(cluster: &Cluster) -> LeaseSettings {
     LeaseSettings { lease: cluster.lease, heartbeat: cluster.heartbeat, margin: cluster.lease_margin }
-}
-
-fn tcp(common: &Common) -> TcpConfig {
-    let tcp = &common.tcp;
-    TcpConfig {
-        mtu: common.ports.iter().map(|port| port.mtu).min().unwrap_or(TcpConfig::default().mtu),
-        recv_buffer_bytes: tcp.recv_buffer_bytes,
-        recv_buffer_max_bytes: tcp.recv_buffer_max_bytes,
-        in_flight_bytes_max: tcp.in_flight_bytes_max,
-        rto_initial: tcp.rto_initial,
-        rto_min: tcp.rto_min,
-        rto_max: tcp.rto_max,
-        delayed_ack: tcp.delayed_ack,
-        time_wait: tcp.time_wait,
-        path_mtu_age: tcp.path_mtu_age,
-        syn_ack_retries: tcp.syn_ack_retries,
-        data_retries: tcp.data_retries,
-        keepalive: perhaps(tcp.keepalive),
-        user_timeout: perhaps(tcp.user_timeout),
-        fin_wait_2: perhaps(tcp.fin_wait_2),
-        initial_window_segments: tcp.initial_window_segments,
-        ip: IpSettings { hop_limit: tcp.hop_limit, dscp: tcp.dscp },
-        nagle: tcp.nagle,
-        ecn: tcp.ecn,
-        congestion: match tcp.congestion {
-            Congestion::Cubic => Algorithm::Cubic,
-            Congestion::NewReno => Algorithm::NewReno,
-        },
-        ..TcpConfig::default()
-    }
-}
-
-/// Zero stands for never.
-fn perhaps(time: Duration) -> Option<Duration> {
-    Some(time).filter(|time| !time.is_zero())
 }
 
 fn head(limits: &Limits) -> HeadLimits {
@@ -185,6 +130,10 @@ fn count(limit: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use baton_stack::node::PortId;
+    use baton_stack::tcp::Algorithm;
+    use baton_stack::wire::IpSettings;
+
     use super::*;
     use crate::BackEnd;
     use crate::serve::Composed;

@@ -1,57 +1,18 @@
 //! A front-end's numbers, and what people may ask of it.
 
-use baton_stack::addr::ConnId;
 use baton_stack::drop::DropCounters;
 use baton_stack::engine::Windows;
 use baton_stack::tcp::CloseReason;
-use handoff_proto::admin::{Connections, Page, WishRefused, WishTaken};
+use handoff_proto::admin;
+pub use handoff_proto::admin::Command;
 use handoff_proto::arbiter::{Choice, ResetCause};
-use handoff_proto::journal::Moves;
 use handoff_proto::message::{Ended, RefuseReason};
 use handoff_proto::names::NodeId;
-use handoff_proto::seal::Secrets;
 
 use crate::node::FrontEnd;
 
-/// What may be asked of a running front-end.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Command {
-    /// Its numbers.
-    Stats,
-    /// Some of its connections.
-    Connections(Page),
-    /// To take other secrets over.
-    Secrets(Secrets),
-    /// The latest moves.
-    Moves {
-        /// Only those with higher numbers.
-        after: u64,
-        /// How many at the most.
-        limit: usize,
-    },
-    /// To have a connection's owner move it now.
-    Move {
-        /// The connection.
-        c: ConnId,
-        /// The name of the back-end that is to have it.
-        to: String,
-    },
-}
-
-/// What it answers.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Reply {
-    /// Its numbers.
-    Stats(Box<Snapshot>),
-    /// Some of its connections.
-    Connections(Connections),
-    /// The secrets were taken over.
-    Secrets,
-    /// The latest moves.
-    Moves(Moves),
-    /// Whether the wish was passed on.
-    Move(Result<WishTaken, WishRefused>),
-}
+/// What a front-end answers to a [`Command`].
+pub type Reply = admin::Reply<Snapshot>;
 
 /// The numbers of a moment.
 #[derive(Clone, PartialEq, Eq, Debug)]

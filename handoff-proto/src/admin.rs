@@ -3,7 +3,49 @@
 use baton_stack::addr::{ConnId, Flow};
 use baton_stack::time::Duration;
 
+use crate::journal::Moves;
 use crate::names::Epoch;
+use crate::seal::Secrets;
+
+/// What may be asked of a running node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Its numbers.
+    Stats,
+    /// Some of its connections.
+    Connections(Page),
+    /// To take other secrets over.
+    Secrets(Secrets),
+    /// The latest moves.
+    Moves {
+        /// Only those with higher numbers.
+        after: u64,
+        /// How many at the most.
+        limit: usize,
+    },
+    /// To move a connection now, or to have its owner move it.
+    Move {
+        /// The connection.
+        c: ConnId,
+        /// The name of the back-end that is to have it.
+        to: String,
+    },
+}
+
+/// What it answers. `S` is what a node of its kind has for numbers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply<S> {
+    /// Its numbers.
+    Stats(Box<S>),
+    /// Some of its connections.
+    Connections(Connections),
+    /// The secrets were taken over.
+    Secrets,
+    /// The latest moves.
+    Moves(Moves),
+    /// Whether the wish was taken, or passed on.
+    Move(Result<WishTaken, WishRefused>),
+}
 
 /// The most connections in one answer.
 pub const PAGE_MAX: usize = 1_000;

@@ -12,7 +12,6 @@
 use crate::stats::{Snapshot, Stats, TailNumbers};
 use baton_host::Metrics;
 use baton_stack::tcp::CloseReason;
-use handoff_proto::message::RefuseReason;
 use handoff_proto::tail::TailCounts;
 
 /// The handoffs that a back-end makes.
@@ -33,10 +32,7 @@ pub(super) fn add(snapshot: &Snapshot, metrics: &mut Metrics) {
         leases,
     } = snapshot;
     metrics.drops(drops);
-    let help = "Bytes that receive windows have grown by, of all connections together";
-    metrics.gauge("baton_window_growth_bytes", help, windows.bytes as f64);
-    let help = "Times that a receive window has grown less than its connection could have used";
-    metrics.counter("baton_window_growth_refused_total", help, windows.refused);
+    metrics.windows(windows);
     let rows = [(["owned"], *connections as f64), (["leaving"], *leaving as f64)];
     metrics.gauges("baton_connections", "Connections now, by state", ["state"], rows);
     metrics.gauge("baton_holding_packets", "Packets that wait for their connection", *held as f64);
@@ -98,21 +94,11 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
     }
     let images = [(["installed"], *installed), (["refused"], *refused)];
     metrics.counters("baton_images_total", "Images that came here, by what became of them", ["result"], images);
-    add_handoffs([*handoffs_started, *handoffs_done, *lost], handoffs_refused, metrics);
-    let rows = CloseReason::ALL.iter().zip(closed).map(|(reason, number)| ([reason.label()], *number));
-    metrics.counters("baton_closed_total", "Connections that ended at this node, by reason", ["reason"], rows);
+    metrics.handoffs(KIND, *handoffs_started, &[("done", *handoffs_done), ("lost", *lost)], handoffs_refused);
+    metrics.closed(closed);
     let causes = CloseReason::ALL.iter().zip(closed).filter(|(reason, _)| is_reset_of_ours(**reason));
     let rows = causes.map(|(reason, number)| ([reason.label()], *number));
     metrics.counters("baton_resets_total", "Connections reset, by cause", ["cause"], rows);
-}
-
-fn add_handoffs([started, done, lost]: [u64; 3], refused: &[u64], metrics: &mut Metrics) {
-    metrics.counters("baton_handoffs_started_total", "Handoffs begun", ["kind"], [([KIND], started)]);
-    let results = [([KIND, "done"], done), ([KIND, "refused"], refused.iter().sum()), ([KIND, "lost"], lost)];
-    metrics.counters("baton_handoffs_total", "Handoffs whose fate is known, by result", ["kind", "result"], results);
-    let reasons = RefuseReason::ALL.iter().map(|reason| refusal(*reason)).chain(["arbiter"]);
-    let rows = reasons.zip(refused).map(|(reason, number)| ([KIND, reason], *number));
-    metrics.counters("baton_handoffs_refused_total", "Handoffs taken back, by reason", ["kind", "reason"], rows);
 }
 
 fn add_tails(tails: &TailNumbers, metrics: &mut Metrics) {
@@ -137,20 +123,6 @@ const fn is_reset_of_ours(reason: CloseReason) -> bool {
     }
 }
 
-/// A reason's name in metrics; the same at front-ends.
-pub(super) const fn refusal(reason: RefuseReason) -> &'static str {
-    match reason {
-        RefuseReason::Overload => "overload",
-        RefuseReason::Limit => "limit",
-        RefuseReason::TooLarge => "too_large",
-        RefuseReason::Version => "version",
-        RefuseReason::Malformed => "malformed",
-        RefuseReason::Draining => "draining",
-        RefuseReason::Revoked => "revoked",
-        RefuseReason::Incomplete => "incomplete",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +135,7 @@ mod tests {
     use baton_stack::engine::Windows;
     use baton_stack::node::Node;
     use baton_stack::time::Instant;
+    use handoff_proto::message::RefuseReason;
     use handoff_proto::names::Boot;
     use handoff_proto::seal::ClusterSecret;
     use std::collections::BTreeSet;

@@ -1,6 +1,5 @@
 //! The program around a back-end: what `baton-host` needs to know to start it and to answer for it.
 
-mod connections;
 mod metrics;
 mod status;
 
@@ -8,15 +7,16 @@ use crate::config::{self, BackendConfig};
 use crate::node::BackEnd;
 use crate::serve::Composed;
 use crate::settings::{Life, Settings};
-use crate::stats::{Command, Reply, Snapshot};
+use crate::stats::Snapshot;
 use anyhow::{Context, ensure};
 use baton_config::{Common, Key};
 use baton_host::admin::Router;
 use baton_host::admin::connections::router;
-use baton_host::files::{Secret, load_secret, secret_files};
-use baton_host::{AdminSource, ConnectionSource, Control, Metrics, Program, Start, Unavailable};
+use baton_host::files::Secret;
+use baton_host::{
+    ConnectionSource, Control, Metrics, NodeSource, Numbers, Program, Start, check_secrets, cluster_secrets,
+};
 use handoff_proto::names::Boot;
-use handoff_proto::seal::{ClusterSecret, Secrets};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Program for BackendProgram {
 
     type Config = BackendConfig;
     type Node = BackEnd<Composed>;
-    type Source = BackendSource;
+    type Source = NodeSource<BackEnd<Composed>>;
 
     fn common(config: &BackendConfig) -> &Common {
         &config.common
@@ -46,10 +46,7 @@ impl Program for BackendProgram {
     }
 
     fn check_files(config: &BackendConfig, config_path: &Path) -> anyhow::Result<()> {
-        for path in secret_files(config_path, &config.common.cluster) {
-            let secret = load_secret(&path)?;
-            ClusterSecret::parse(secret.bytes()).with_context(|| format!("the secret file {}", path.display()))?;
-        }
+        check_secrets(&config.common.cluster, config_path)?;
         service(config, config_path)?;
         Ok(())
     }
@@ -63,30 +60,21 @@ impl Program for BackendProgram {
         Ok(BackEnd::new(Settings::new(config, life), service(config, config_path)?))
     }
 
-    fn source(control: Control<BackEnd<Composed>>) -> BackendSource {
-        BackendSource { control }
+    fn source(control: Control<BackEnd<Composed>>) -> NodeSource<BackEnd<Composed>> {
+        NodeSource::new(control)
     }
 
     fn routes(control: Control<BackEnd<Composed>>) -> Router {
-        router(Arc::new(BackendSource { control }))
+        router(Arc::new(NodeSource::new(control)))
     }
 
     fn set_secrets(control: &Control<BackEnd<Composed>>, secrets: &[Secret]) -> anyhow::Result<()> {
-        match control.call(Command::Secrets(cluster_secrets(secrets)?))? {
-            Reply::Secrets => Ok(()),
-            other => Err(unexpected(&other).into()),
-        }
+        NodeSource::new(control.clone()).set_secrets(secrets)
     }
 
     fn moves(control: Control<BackEnd<Composed>>) -> Option<Arc<dyn ConnectionSource>> {
-        Some(Arc::new(BackendSource { control }))
+        Some(Arc::new(NodeSource::new(control)))
     }
-}
-
-/// The contents of secret files as the nodes use them.
-fn cluster_secrets(secrets: &[Secret]) -> anyhow::Result<Secrets> {
-    let parsed: Result<Vec<_>, _> = secrets.iter().map(|secret| ClusterSecret::parse(secret.bytes())).collect();
-    Ok(Secrets::new(parsed?)?)
 }
 
 /// What the configuration in `config_path` says to serve.
@@ -98,37 +86,12 @@ fn service(config: &BackendConfig, config_path: &Path) -> anyhow::Result<Compose
     })
 }
 
-/// What the admin listener of a back-end answers.
-#[derive(Clone, Debug)]
-pub struct BackendSource {
-    control: Control<BackEnd<Composed>>,
-}
-
-impl BackendSource {
-    fn snapshot(&self) -> Result<Snapshot, Unavailable> {
-        match self.control.call(Command::Stats)? {
-            Reply::Stats(snapshot) => Ok(*snapshot),
-            other => Err(unexpected(&other)),
-        }
-    }
-}
-
-/// The node answered another question.
-fn unexpected(reply: &Reply) -> Unavailable {
-    Unavailable(format!("an answer to another question: {reply:?}"))
-}
-
-impl AdminSource for BackendSource {
-    fn metrics(&self, metrics: &mut Metrics) -> Result<(), Unavailable> {
-        metrics::add(&self.snapshot()?, metrics);
-        Ok(())
+impl Numbers for Snapshot {
+    fn add_to(&self, metrics: &mut Metrics) {
+        metrics::add(self, metrics);
     }
 
-    fn status(&self) -> Result<serde_json::Value, Unavailable> {
-        Ok(status::describe(&self.snapshot()?))
-    }
-
-    fn health(&self) -> Result<(), Unavailable> {
-        self.snapshot().map(|_| ())
+    fn status(&self) -> serde_json::Value {
+        status::describe(self)
     }
 }

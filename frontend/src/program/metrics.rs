@@ -11,9 +11,8 @@
 
 use crate::stats::{NodeSnapshot, Snapshot, Stats};
 use baton_host::Metrics;
-use baton_stack::tcp::CloseReason;
 use handoff_proto::arbiter::ResetCause;
-use handoff_proto::message::{Ended, RefuseReason};
+use handoff_proto::message::Ended;
 
 /// The handoffs that a front-end makes.
 const KIND: &str = "first";
@@ -23,10 +22,7 @@ pub(super) fn add(snapshot: &Snapshot, metrics: &mut Metrics) {
     let Snapshot { stats, drops, windows, nodes, connections: _, time_wait: _, half_open: _, owned: _, leaving: _ } =
         snapshot;
     metrics.drops(drops);
-    let help = "Bytes that receive windows have grown by, of all connections together";
-    metrics.gauge("baton_window_growth_bytes", help, windows.bytes as f64);
-    let help = "Times that a receive window has grown less than its connection could have used";
-    metrics.counter("baton_window_growth_refused_total", help, windows.refused);
+    metrics.windows(windows);
     let rows = snapshot.places().map(|(state, number)| ([state], number as f64));
     metrics.gauges("baton_connections", "Connections now, by state", ["state"], rows);
     add_stats(stats, metrics);
@@ -85,7 +81,7 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
     let cookies = [("sent", cookies_sent), ("accepted", cookies_accepted), ("refused", cookies_refused)];
     let cookies = cookies.map(|(event, number)| ([event], *number));
     metrics.counters("baton_syn_cookies_total", "SYN cookies, by what became of them", ["event"], cookies);
-    add_handoffs(*handoffs_started, *handoffs_done, handoffs_refused, metrics);
+    metrics.handoffs(KIND, *handoffs_started, &[("done", *handoffs_done)], handoffs_refused);
     let answers = [(["stay"], *stays), (["grant"], *grants), (["reject"], *rejects)];
     metrics.counters("baton_answers_total", "Answers to the questions of owners", ["answer"], answers);
     let errors = [(["4xx"], *errors_4xx), (["5xx"], *errors_5xx)];
@@ -96,18 +92,8 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
     metrics.counters("baton_resets_total", "Connections reset, by cause", ["cause"], causes);
 }
 
-fn add_handoffs(started: u64, done: u64, refused: &[u64], metrics: &mut Metrics) {
-    metrics.counters("baton_handoffs_started_total", "Handoffs begun", ["kind"], [([KIND], started)]);
-    let results = [([KIND, "done"], done), ([KIND, "refused"], refused.iter().sum())];
-    metrics.counters("baton_handoffs_total", "Handoffs whose fate is known, by result", ["kind", "result"], results);
-    let reasons = RefuseReason::ALL.iter().map(|reason| refusal(*reason)).chain(["arbiter"]);
-    let rows = reasons.zip(refused).map(|(reason, number)| ([KIND, reason], *number));
-    metrics.counters("baton_handoffs_refused_total", "Handoffs taken back, by reason", ["kind", "reason"], rows);
-}
-
 fn add_ends(closed_here: &[u64], ended: &[u64], metrics: &mut Metrics) {
-    let rows = CloseReason::ALL.iter().zip(closed_here).map(|(reason, number)| ([reason.label()], *number));
-    metrics.counters("baton_closed_total", "Connections that ended at this node, by reason", ["reason"], rows);
+    metrics.closed(closed_here);
     let rows = Ended::ALL.iter().zip(ended).map(|(ended, number)| ([ending(*ended)], *number));
     metrics.counters("baton_closed_at_backends_total", "Connections that ended at back-ends", ["reason"], rows);
 }
@@ -123,20 +109,6 @@ fn add_nodes(nodes: &[NodeSnapshot], metrics: &mut Metrics) {
     metrics.counters("baton_node_requests_total", "Requests that a back-end said it has answered", ["node"], rows);
     let rows = nodes.iter().map(|node| ([node.name.as_str()], node.bytes));
     metrics.counters("baton_node_response_bytes_total", "Bytes that a back-end said it has sent", ["node"], rows);
-}
-
-/// A reason's name in metrics; the same at back-ends.
-pub(super) const fn refusal(reason: RefuseReason) -> &'static str {
-    match reason {
-        RefuseReason::Overload => "overload",
-        RefuseReason::Limit => "limit",
-        RefuseReason::TooLarge => "too_large",
-        RefuseReason::Version => "version",
-        RefuseReason::Malformed => "malformed",
-        RefuseReason::Draining => "draining",
-        RefuseReason::Revoked => "revoked",
-        RefuseReason::Incomplete => "incomplete",
-    }
 }
 
 const fn ending(ended: Ended) -> &'static str {
@@ -160,6 +132,7 @@ mod tests {
     use baton_stack::engine::Windows;
     use baton_stack::node::Node;
     use baton_stack::time::Instant;
+    use handoff_proto::message::RefuseReason;
     use handoff_proto::names::Boot;
     use handoff_proto::seal::ClusterSecret;
     use std::collections::BTreeSet;

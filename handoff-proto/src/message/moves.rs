@@ -162,6 +162,23 @@ wire_enum! {
     }
 }
 
+impl RefuseReason {
+    /// The reason's name in metrics and logs.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Overload => "overload",
+            Self::Limit => "limit",
+            Self::TooLarge => "too_large",
+            Self::Version => "version",
+            Self::Malformed => "malformed",
+            Self::Draining => "draining",
+            Self::Revoked => "revoked",
+            Self::Incomplete => "incomplete",
+        }
+    }
+}
+
 wire_struct! {
     /// D -> F. Answered by THAW, ATTEMPT-GONE or SETTLE, when F knows.
     pub struct Abort {

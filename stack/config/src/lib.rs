@@ -29,7 +29,7 @@
 //! assert_eq!(error.to_string(), "kettle.toml:1:16: heat_celsius: 120 is out of range: from 40 to 100 degrees");
 //! ```
 //!
-//! It may import nothing of Baton.
+//! It may import `baton-stack`: what both node types build of the shared tables is built here, once.
 #![forbid(unsafe_code)]
 
 mod common;
@@ -37,6 +37,7 @@ mod error;
 mod form;
 mod read;
 mod rules;
+mod stack;
 mod values;
 
 pub use common::{

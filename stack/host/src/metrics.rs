@@ -12,6 +12,9 @@
 //! ```
 
 use baton_stack::drop::DropCounters;
+use baton_stack::engine::Windows;
+use baton_stack::tcp::CloseReason;
+use handoff_proto::message::RefuseReason;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::MetricType;
@@ -107,6 +110,32 @@ impl Metrics {
     pub fn drops(&mut self, drops: &DropCounters) {
         let rows = drops.iter().map(|(reason, count)| ([reason.label()], count));
         self.counters("baton_drops_total", "Packets and messages dropped, by reason", ["reason"], rows);
+    }
+
+    /// What receive windows have grown by.
+    pub fn windows(&mut self, windows: &Windows) {
+        let help = "Bytes that receive windows have grown by, of all connections together";
+        self.gauge("baton_window_growth_bytes", help, windows.bytes as f64);
+        let help = "Times that a receive window has grown less than its connection could have used";
+        self.counter("baton_window_growth_refused_total", help, windows.refused);
+    }
+
+    /// The handoffs that a node has made, all of one kind: `first` or `later`. `refused` counts those taken back, by [`RefuseReason`] and behind
+    /// them those that the arbiter took back; `results` has the fates that are not among them.
+    pub fn handoffs(&mut self, kind: &'static str, started: u64, results: &[(&'static str, u64)], refused: &[u64]) {
+        self.counters("baton_handoffs_started_total", "Handoffs begun", ["kind"], [([kind], started)]);
+        let results = results.iter().copied().chain([("refused", refused.iter().sum())]);
+        let rows = results.map(|(result, number)| ([kind, result], number));
+        self.counters("baton_handoffs_total", "Handoffs whose fate is known, by result", ["kind", "result"], rows);
+        let reasons = RefuseReason::ALL.iter().map(|reason| reason.label()).chain(["arbiter"]);
+        let rows = reasons.zip(refused).map(|(reason, number)| ([kind, reason], *number));
+        self.counters("baton_handoffs_refused_total", "Handoffs taken back, by reason", ["kind", "reason"], rows);
+    }
+
+    /// Connections that ended at this node, by why: a number for each [`CloseReason`].
+    pub fn closed(&mut self, closed: &[u64]) {
+        let rows = CloseReason::ALL.iter().zip(closed).map(|(reason, number)| ([reason.label()], *number));
+        self.counters("baton_closed_total", "Connections that ended at this node, by reason", ["reason"], rows);
     }
 
     /// All of it in the OpenMetrics text format, which Prometheus reads.
