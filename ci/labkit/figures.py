@@ -15,7 +15,9 @@ def main(arguments):
     parser = argparse.ArgumentParser(prog="ci/figures", description="Figures of the lab, beside the kernel's in the same run.")
     parser.add_argument("what", choices=sorted(FIGURES), nargs="+")
     parser.add_argument("--runs", type=int, default=5, help="how often each is measured; medians are printed (5)")
-    parser.add_argument("--seconds", type=float, default=10, help="how long each run lasts (10)")
+    parser.add_argument("--seconds", type=float, default=15, help="how long each run lasts (15)")
+    parser.add_argument("--loss", type=float, choices=goodput.LOSSES, help="goodput: with this share of packets lost alone")
+    parser.add_argument("--delay", type=int, choices=goodput.DELAYS_MS, help="goodput: with this delay in ms alone")
     options = parser.parse_args(arguments)
     lab = Lab(os.environ.get("LAB") or "figures")
     try:
@@ -45,6 +47,8 @@ def _goodput(lab, options):
     with LinuxServer(lab) as linux:
         def rows():
             for cell in goodput.CELLS:
+                if options.loss not in (None, cell.loss) or options.delay not in (None, cell.delay_ms):
+                    continue
                 ours, theirs = goodput.compare(lab, linux, cell, options.seconds, options.runs)
                 medians = (f"{statistics.median(side) / 1e6:.2f}" for side in (ours, theirs))
                 yield [str(cell), *medians, f"{goodput.ratio(ours, theirs):.2f}"]

@@ -169,7 +169,8 @@ def add_stranger(lab):
 
 
 def remove_beside(lab, node):
-    """Takes such a namespace away."""
+    """Takes such a namespace away. Its link first: the kernel takes that away some time after the namespace, and the next one has its name."""
+    run("ip", "-n", namespace(lab, SWITCH), "link", "delete", node, check=False)
     run("ip", "netns", "delete", namespace(lab, node), check=False)
 
 

@@ -7,10 +7,10 @@ from labkit import fairness, goodput
 from labkit.linux import LinuxServer
 from labkit.runner import case, expect
 
-# Short runs: where the machine does not limit the rate, and losses are many enough to say something.
-CELLS = [goodput.Cell(0.01, 10), goodput.Cell(0.03, 10)]
-SECONDS, RUNS = 3, 3
-SHARE_SHORT = 0.5
+# Short runs: where losses limit the rate, and are many enough to say something.
+CELLS = [goodput.Cell(0.01, 10), goodput.Cell(0.03, 50)]
+SECONDS, RUNS = 6, 1
+SHARE_SHORT = 0.9
 FAIR_SETTLE, FAIR_SECONDS = 4, 5
 FAIR_SHORT = (0.4, 2.0)
 FULL_SECONDS, FULL_RUNS = 15, 5

@@ -34,12 +34,14 @@ use crate::message::{RefuseReason, Served};
 use flight::{Flight, RUN_LEN, UndoNumbers};
 use path::PathNumbers;
 use signals::{SignalNumbers, WindowNumbers};
+use start::StartNumbers;
 
 use crate::names::Epoch;
 
 mod flight;
 mod path;
 mod signals;
+mod start;
 
 /// The longest image, in bytes.
 pub const IMAGE_BYTES_MAX: usize = 8 << 20;
@@ -62,13 +64,14 @@ const KIND_UNDO: u16 = KIND_MUST_UNDERSTAND | 8;
 const KIND_SIGNALS: u16 = KIND_MUST_UNDERSTAND | 0x10;
 const KIND_WINDOW: u16 = KIND_MUST_UNDERSTAND | 0x11;
 const KIND_PATH: u16 = KIND_MUST_UNDERSTAND | 0x12;
+const KIND_START: u16 = KIND_MUST_UNDERSTAND | 0x13;
 
 /// Kind and length in front of a part.
 const PART_HEADER_LEN: usize = 6;
 /// The longest part whose length is fixed, the flight's and the undo's aside.
 const PART_FIXED_LEN_MAX: usize = 24;
 /// Kinds of parts of which there is one at the most.
-const PARTS_MAX_ONCE: usize = 8;
+const PARTS_MAX_ONCE: usize = 9;
 
 /// No time: the timer does not run.
 const NEVER: u64 = u64::MAX;
@@ -371,6 +374,7 @@ struct TcbParts {
     signals: Option<SignalNumbers>,
     window: Option<WindowNumbers>,
     path: Option<PathNumbers>,
+    start: Option<StartNumbers>,
 }
 
 impl Parts {
@@ -419,6 +423,10 @@ impl Parts {
             KIND_PATH if tcb.path.is_none() => {
                 tcb.path = Some(PathNumbers::read_from_bytes(value).map_err(|_| ImageError::Malformed("path"))?);
             }
+            KIND_START if tcb.start.is_none() => {
+                tcb.start =
+                    Some(StartNumbers::read_from_bytes(value).map_err(|_| ImageError::Malformed("slow start"))?);
+            }
             KIND_PLAN if plan.is_empty() => {
                 while !plan.is_full() && !reader.is_empty() {
                     let n = reader.take().ok_or(ImageError::Truncated)?;
@@ -428,7 +436,7 @@ impl Parts {
                 ensure_end(&reader, "plan")?;
             }
             KIND_OUT_OF_ORDER | KIND_BYTES | KIND_REMOTE | KIND_SENT | KIND_FLIGHT | KIND_UNDO | KIND_SIGNALS
-            | KIND_WINDOW | KIND_PATH | KIND_PLAN => {
+            | KIND_WINDOW | KIND_PATH | KIND_START | KIND_PLAN => {
                 return Err(ImageError::Malformed("number of parts"));
             }
             kind if kind & KIND_MUST_UNDERSTAND != 0 => return Err(ImageError::UnknownPart(kind)),
@@ -504,6 +512,9 @@ fn put_parts(out: &mut Vec<u8>, tcb: &Frozen) {
     if tcb.path != (PathMtu { confirmed: tcb.path.confirmed, ..PathMtu::default() }) {
         put_part(out, KIND_PATH, |out| out.extend_from_slice(PathNumbers::of(&tcb.path).as_bytes()));
     }
+    if let Some(start) = &tcb.start {
+        put_part(out, KIND_START, |out| out.extend_from_slice(StartNumbers::of(start).as_bytes()));
+    }
 }
 
 #[expect(clippy::too_many_lines, reason = "one field a line: nothing to split")]
@@ -541,6 +552,7 @@ fn block_of(tcb: &Frozen) -> Block {
         cwnd,
         ssthresh,
         growth,
+        start: _,
         recovery,
         signals: _,
         path,
@@ -623,7 +635,7 @@ fn block_of(tcb: &Frozen) -> Block {
 
 #[expect(clippy::too_many_lines, reason = "one field a line: nothing to split")]
 fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, ImageError> {
-    let TcbParts { queue, unread, out_of_order, sent, flight, undo, signals, window, path } = parts;
+    let TcbParts { queue, unread, out_of_order, sent, flight, undo, signals, window, path, start } = parts;
     let signals = signals.unwrap_or_default();
     let flight = flight.unwrap_or_default();
     let has = |flag: u8| block.flags & flag != 0;
@@ -671,6 +683,7 @@ fn frozen_of(flow: Flow, block: &Block, parts: TcbParts) -> Result<Frozen, Image
         cwnd: block.cwnd.get(),
         ssthresh: block.ssthresh.get(),
         growth: growth_of(block.algorithm, block.growth, block.epoch_age)?,
+        start: start.map(|start| start.start()).transpose()?,
         recovery: flight.recovery(
             (sent, undo),
             FrozenRack {

@@ -1,8 +1,8 @@
 use baton_http1::{Advance, Limits};
 use baton_stack::ecn::Ecn;
 use baton_stack::tcp::{
-    Content, ContentLost, Flags, FrozenTuning, Options, PathMtu, Phase, Probe, Prr, Segment, Signals, SourceId, Tcb,
-    TcpConfig, Timestamps, Undo,
+    Content, ContentLost, Flags, FrozenTuning, HyStart, Options, PathMtu, Phase, Probe, Prr, Segment, Signals,
+    SourceId, Tcb, TcpConfig, Timestamps, Undo,
 };
 use baton_stack::time::Instant;
 use proptest::prelude::*;
@@ -134,6 +134,8 @@ fn full_image() -> Image {
         claim: Some((una + 100, 1_290)),
         raise_at: Some(Duration::from_secs(599)),
     };
+    image.tcb.start =
+        Some(HyStart { end: una + 500, last_us: 40_000, least_us: 46_000, samples: 8, baseline_us: 45_000, rounds: 3 });
     assert!(image.plan.push(Planned { n: 1, strip: 0 }));
     image
 }

@@ -151,7 +151,7 @@ impl Tcb {
             urgent: rcv_urgent,
         } = rcv;
         let TsClock { offset: _, last: _, recent, recent_at, last_ack_sent } = ts;
-        let Congestion { cwnd, ssthresh, growth } = cc;
+        let Congestion { cwnd, ssthresh, growth, start } = cc;
         buffer.drain(..consumed);
         Frozen {
             flow,
@@ -186,6 +186,7 @@ impl Tcb {
             cwnd,
             ssthresh,
             growth: freeze_growth(growth, now),
+            start,
             recovery: freeze_recovery(rec, now),
             signals,
             path: path.map(|at| at.since(now)),
@@ -246,6 +247,7 @@ impl Tcb {
             cwnd,
             ssthresh,
             growth,
+            start,
             recovery,
             signals,
             path,
@@ -292,7 +294,7 @@ impl Tcb {
                 last_ack_sent,
             },
             rtt,
-            cc: Congestion { cwnd, ssthresh, growth: thaw_growth(growth, now) },
+            cc: Congestion { cwnd, ssthresh, growth: thaw_growth(growth, now), start },
             rec: thaw_recovery(recovery, una, now),
             signals,
             path: path.map(|time| now + time),

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::cc::NewReno;
+use super::cc::hystart::{CSS_ROUNDS, N_RTT_SAMPLE};
+use super::cc::{HyStart, NewReno};
 use super::ecn::Signals;
 use super::freeze::ThawError;
 use super::input::OUT_OF_ORDER_RANGES_MAX;
@@ -94,6 +95,8 @@ pub struct Frozen {
     pub ssthresh: u32,
     /// The algorithm's own state.
     pub growth: FrozenGrowth,
+    /// What the first slow start has seen.
+    pub start: Option<HyStart>,
     /// Loss recovery and the scoreboard.
     pub recovery: FrozenRecovery,
     /// Congestion that was signalled.
@@ -275,7 +278,16 @@ impl Frozen {
         ensure(self.small.is_none_or(is_between), "short segment")?;
         let up = self.snd_urgent.map_or(Some(0), |up| up.distance_from(self.snd_una));
         ensure(up.is_some_and(|up| u64::from(up) <= queued), "urgent pointer")?;
+        self.check_start(&ensure)?;
         self.check_recovery(in_flight, ensure)
+    }
+
+    fn check_start(&self, ensure: impl Fn(bool, &'static str) -> Result<(), ThawError>) -> Result<(), ThawError> {
+        let Some(HyStart { end, last_us, least_us, samples, baseline_us, rounds }) = self.start else { return Ok(()) };
+        ensure(self.ssthresh == u32::MAX, "slow start")?;
+        ensure(self.snd_una.le(end) && end.le(self.snd_nxt), "slow start")?;
+        ensure(last_us.max(least_us).max(baseline_us) <= RTT_MAX_US, "round-trip time")?;
+        ensure(samples <= N_RTT_SAMPLE && rounds < CSS_ROUNDS && (rounds == 0 || baseline_us > 0), "slow start")
     }
 
     fn check_recovery(

@@ -44,7 +44,7 @@ mod timers;
 mod tuning;
 mod urgent;
 
-pub use cc::{Algorithm, Congestion, Cubic, Growth, NewReno};
+pub use cc::{Algorithm, Congestion, Cubic, Growth, HyStart, NewReno};
 pub use config::TcpConfig;
 pub use connect::ConnectError;
 pub use content::{Content, ContentLost, Extent, Place, SourceId};

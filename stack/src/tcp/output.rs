@@ -259,6 +259,11 @@ impl Tcb {
             self.rec.force = false;
             self.timed = None;
             self.note_sent_again(self.tsval(now), sent);
+            if seq == self.snd.una {
+                // What the timer waits for has left only now (RFC 6675 section 6): acknowledgments of what lies behind it have shown
+                // that an earlier repetition was lost, and a round trip goes by until this one is answered.
+                self.arm_retransmit(now);
+            }
         } else {
             self.snd.nxt = seq + sent;
             self.rec.sent.push(self.snd.nxt, now);

@@ -100,6 +100,12 @@ impl Delivery {
         }
     }
 
+    /// How long ago what was sent last, of what has arrived, was sent, in microseconds.
+    pub(crate) fn round_trip_us(&self, now: Instant) -> Option<u32> {
+        let (sent, _) = self.newest?;
+        Some(u32::try_from(now.since(sent).as_micros()).unwrap_or(SAMPLE_MAX_US).clamp(1, SAMPLE_MAX_US))
+    }
+
     /// Whether it is the last sending that has arrived, and not one before (section 6.2, step 2).
     fn is_answer_to(&self, sent: Instant) -> bool {
         let is_echo = |(ecr, offset): (u32, u32)| SeqNum(ts_clock(sent).wrapping_add(offset)).le(SeqNum(ecr));
@@ -156,8 +162,7 @@ impl Tcb {
         let rack = &mut self.rec.rack;
         rack.boundary = rack.boundary.filter(|boundary| una.lt(*boundary));
         rack.is_reordering_seen |= delivery.is_reordered;
-        if let Some((sent, end)) = delivery.newest {
-            let rtt = u32::try_from(now.since(sent).as_micros()).unwrap_or(SAMPLE_MAX_US).clamp(1, SAMPLE_MAX_US);
+        if let (Some((sent, end)), Some(rtt)) = (delivery.newest, delivery.round_trip_us(now)) {
             rack.rtt_us = rtt;
             if rack.min_rtt.0 == 0 || rtt <= rack.min_rtt.0 || now.since(rack.min_rtt.1) > MIN_RTT_AGE_MAX {
                 rack.min_rtt = (rtt, now);

@@ -70,6 +70,12 @@ impl Tcb {
     /// Decides on loss recovery and the congestion window after an acknowledgment. True if the window was reduced for a mark.
     pub(crate) fn recover(&mut self, now: Instant, acked: u32, in_flight: u32, delivery: &Delivery) -> bool {
         let (mss, una, nxt) = (self.mss(), self.snd.una, self.snd.nxt);
+        if acked > 0 {
+            self.cc.note_round_trip((una, nxt), delivery.round_trip_us(now));
+            if una == nxt && self.snd.unsent() == 0 {
+                self.cc.forget_round_trips();
+            }
+        }
         // The acknowledgment that ends fast recovery leaves the window as it is (RFC 6582 section 3.2, step 3).
         let may_grow = acked > 0 && !matches!(self.rec.phase, Phase::Fast(_));
         let is_restart = matches!(self.rec.phase, Phase::Timeout(_));

@@ -262,6 +262,8 @@ local PARTS = {
     [0x8011] = { "Window", "window_grown:4 window_rtt_us:4 window_from:4 window_age:time" },
     [0x8012] = { "Path", "path_mtu:2 path_flags:path_flags path_reserved:reserved1 sizing_end:4 sizing_len:2 claim_seq:4 claim_mtu:2 "
         .. "raise:time" },
+    [0x8013] = { "Slow start", "start_end:4 start_last_us:4 start_least_us:4 start_baseline_us:4 start_samples:1 start_rounds:1 "
+        .. "start_reserved:reserved2" },
 }
 
 -- From here on nothing knows a message or a part by name, but for the image that a HANDOFF brings and the names that a LEASE tells.

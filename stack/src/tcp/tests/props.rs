@@ -12,8 +12,8 @@ use super::store::Store;
 use crate::ecn::Ecn;
 use crate::tcp::{
     Algorithm, Flags, Frozen, FrozenBytes, FrozenCubic, FrozenGrowth, FrozenRack, FrozenRecovery, FrozenTimers,
-    FrozenTuning, Negotiated, NewReno, Options, PATH_MTU_MIN, PathMtu, Phase, Probe, Prr, Rtt, Run, Segment, SeqNum,
-    Signals, State, Tcb, TcpConfig, ThawError, Timestamps, Undo,
+    FrozenTuning, HyStart, Negotiated, NewReno, Options, PATH_MTU_MIN, PathMtu, Phase, Probe, Prr, Rtt, Run, Segment,
+    SeqNum, Signals, State, Tcb, TcpConfig, ThawError, Timestamps, Undo,
 };
 use crate::time::{Duration, Instant};
 
@@ -332,6 +332,14 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
         again: wild(rng, 10_000),
         needless: wild(rng, 10_000),
     });
+    let start = perhaps(rng, |rng| HyStart {
+        end: within(rng),
+        last_us: wild(rng, 1_000_000),
+        least_us: wild(rng, 1_000_000),
+        samples: u8::try_from(below(rng, 9 + u32::from(is_odd))).unwrap(),
+        baseline_us: 1 + wild(rng, 1_000_000) / 2,
+        rounds: u8::try_from(below(rng, 5 + u32::from(is_odd))).unwrap(),
+    });
     Frozen {
         flow: flow(),
         state,
@@ -379,8 +387,9 @@ fn frozen(rng: &mut ChaCha8Rng) -> Frozen {
             backoff: rng.next_u32().to_be_bytes()[0],
         },
         cwnd: wild(rng, 100_000),
-        ssthresh: wild(rng, 100_000),
+        ssthresh: if start.is_some() && !is_odd { u32::MAX } else { wild(rng, 100_000) },
         growth: growths[below(rng, 2) as usize],
+        start,
         recovery: FrozenRecovery {
             phase: phases[phase as usize],
             dup_acks: rng.next_u32().to_be_bytes()[0],
