@@ -10,6 +10,7 @@
 //! It may import `handoff-proto`, `baton-stack`, `baton-http1` and `baton-config`; never `baton-frontend`.
 #![forbid(unsafe_code)]
 
+pub mod ahead;
 pub mod config;
 mod link;
 mod messages;

@@ -10,8 +10,9 @@ use baton_stack::time::Instant;
 use handoff_proto::donor::DonorEvent;
 use handoff_proto::journal::{MoveEvent, MoveResult};
 use handoff_proto::lease::LeaseNews;
-use handoff_proto::message::{Grant, Lease, Message, Over};
+use handoff_proto::message::{Grant, Lease, Message, Over, Prefetch};
 use handoff_proto::names::NodeId;
+use handoff_proto::recipient::Attempt;
 use handoff_proto::session::{PeerIndex, SessionEvent};
 
 use crate::node::BackEnd;
@@ -71,7 +72,11 @@ impl<S: Service> BackEnd<S> {
                 }
                 Ok(())
             }
-            Message::Revoke(revoke) => entry.recipient.handle_revoke(now, revoke, has_lease, &mut out),
+            Message::Revoke(revoke) => {
+                entry.recipient.handle_revoke(now, revoke, has_lease, &mut out)?;
+                self.ahead.void(revoke.c);
+                Ok(())
+            }
             Message::Routed(routed) => entry.recipient.handle_routed(now, routed),
             Message::Done(done) => entry.recipient.handle_done(now, from, done),
             Message::ClosedAck(ack) if from == NodeId::FRONT_END => {
@@ -82,7 +87,10 @@ impl<S: Service> BackEnd<S> {
                 self.handle_over(now, link, over);
                 Ok(())
             }
-            Message::Prefetch(_) => Ok(()),
+            Message::Prefetch(prefetch) => {
+                self.handle_prefetch(now, link, from, prefetch);
+                Ok(())
+            }
             Message::MoveWish(wish) => self.handle_move_wish(from, wish),
             Message::Fetch(_)
             | Message::Tail(_)
@@ -126,6 +134,20 @@ impl<S: Service> BackEnd<S> {
             self.abort_towards(now, index, death.node, death.g);
         }
         Ok(())
+    }
+
+    /// A connection may come, with this request. A hint: what cannot be heeded is counted and otherwise forgotten.
+    fn handle_prefetch(&mut self, now: Instant, link: usize, from: NodeId, prefetch: &Prefetch<'_>) {
+        self.ahead.counts.received += 1;
+        let entry = &self.links[link];
+        let is_late = entry.recipient.has_decided(Attempt { c: prefetch.c, e2: prefetch.e2 });
+        let is_of_another_life = from != NodeId::FRONT_END || prefetch.g != entry.recipient.generation();
+        let takes_none = self.is_stopping() || !entry.holder.is_valid(now) || !self.settings.prefetch;
+        if is_late || is_of_another_life || takes_none {
+            self.ahead.counts.stale += 1;
+            return;
+        }
+        self.ahead.take(now, link, prefetch, &mut self.server.service);
     }
 
     /// The link of a message's connection. What the front-end itself says of a connection tells whose it is.
@@ -258,6 +280,7 @@ impl<S: Service> BackEnd<S> {
     /// The front-end has no such connection any more: nobody is told, nothing is sent.
     fn handle_over(&mut self, now: Instant, link: usize, over: &Over) {
         self.links[link].recipient.handle_over(now, over.c);
+        self.ahead.void(over.c);
         self.links[link].closed.acknowledge(over.c);
         if let Some(&key) = self.owned.get(&over.c) {
             self.discard(key);
@@ -266,5 +289,120 @@ impl<S: Service> BackEnd<S> {
         self.forget_frozen(over.c);
         self.links[link].formers.remove(over.c);
         self.links[link].tails.discard(over.c, &mut self.server.store);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ahead::AheadCounts;
+    use crate::serve::Probe;
+    use crate::settings::{Life, Settings};
+    use baton_stack::addr::MacAddr;
+    use baton_stack::node::{Node, PortId};
+    use baton_stack::time::Duration;
+    use handoff_proto::codec::List;
+    use handoff_proto::message::{DrainState, RequestKey, Revoke};
+    use handoff_proto::names::{Boot, Epoch, Generation};
+    use handoff_proto::seal::ClusterSecret;
+
+    const BOOT: Boot = Boot(5);
+    const G: Generation = Generation(7);
+
+    /// Nobody is there.
+    struct Nowhere;
+
+    impl Transmit for Nowhere {
+        fn transmit(&mut self, _: PortId, len_max: usize, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+            let _ = write(&mut vec![0; len_max]);
+            true
+        }
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1_000)
+    }
+
+    /// A back-end with a lease, for what `change` makes of its settings.
+    fn leased(change: impl FnOnce(&mut Settings)) -> BackEnd<Probe> {
+        let config = crate::config::parse("b.toml", include_str!("../../docs/examples/backend.toml")).unwrap();
+        let secret = ClusterSecret::parse(&[b'k'; 32]).unwrap();
+        let macs = &[MacAddr([2, 0, 0, 0, 0, 2])];
+        let life = Life { boot: BOOT, seed: [7; 32], secrets: secret.into(), macs, unix_at_origin_s: 0 };
+        let mut settings = Settings::new(&config, life);
+        change(&mut settings);
+        let mut node = BackEnd::new(settings, Probe);
+        node.poll(at(0), &mut Nowhere);
+        take_lease(&mut node, 0, 1, G);
+        node
+    }
+
+    fn take_lease(node: &mut BackEnd<Probe>, ms: u64, number: u32, g: Generation) {
+        let lease = Lease {
+            number,
+            boot: BOOT,
+            g,
+            you: NodeId(1),
+            lease_ms: 1_500,
+            drain: DrainState::Serving,
+            route_version: 0,
+            peers_version: 1,
+            peers_total: 0,
+            peers_first: 0,
+            peers: List::EMPTY,
+        };
+        let front_end = node.links[0].directory.front_end;
+        node.handle_lease(at(ms), front_end, &lease, &mut Nowhere).unwrap();
+    }
+
+    fn tell(node: &mut BackEnd<Probe>, ms: u64, from: NodeId, e2: u32, g: Generation) -> AheadCounts {
+        let key = RequestKey { may_prepare: true, ..RequestKey::new(b"GET", b"h", b"/bytes/9") };
+        let prefetch = Prefetch { c: ConnId(1), e2: Epoch(e2), g, n: 1, strip: 0, key };
+        node.handle_prefetch(at(ms), 0, from, &prefetch);
+        node.ahead.counts
+    }
+
+    #[test]
+    fn a_hint_is_heeded_from_the_front_end_for_this_life_and_under_a_lease() {
+        let mut node = leased(|_| ());
+        assert_eq!(tell(&mut node, 0, NodeId(2), 2, G).stale, 1);
+        assert_eq!(tell(&mut node, 0, NodeId::FRONT_END, 2, Generation(6)).stale, 2);
+        assert_eq!(tell(&mut node, 1_500, NodeId::FRONT_END, 2, G).stale, 3, "no lease");
+        assert_eq!(node.ahead.waiting(), (0, 0));
+        let counts = tell(&mut node, 0, NodeId::FRONT_END, 2, G);
+        assert_eq!((counts.received, counts.stale, node.ahead.waiting()), (4, 3, (1, 9)));
+        node.poll(at(999), &mut Nowhere);
+        assert_eq!(node.ahead.waiting(), (1, 9));
+        node.poll(at(1_000), &mut Nowhere);
+        assert_eq!((node.ahead.waiting(), node.ahead.counts.expired), ((0, 0), 1));
+    }
+
+    #[test]
+    fn what_is_switched_off_stopped_or_decided_is_not_prepared() {
+        let mut node = leased(|settings| settings.prefetch = false);
+        assert_eq!(tell(&mut node, 0, NodeId::FRONT_END, 2, G).stale, 1);
+        let mut node = leased(|_| ());
+        let revoke = Message::Revoke(Revoke { c: ConnId(1), e2: Epoch(2), g: G });
+        assert_eq!(tell(&mut node, 0, NodeId::FRONT_END, 2, G).stale, 0);
+        let front_end = node.links[0].directory.front_end;
+        node.handle_message(at(0), front_end, &revoke, &mut Nowhere).unwrap();
+        assert_eq!((node.ahead.waiting(), node.ahead.counts.void), ((0, 0), 1));
+        assert_eq!(tell(&mut node, 0, NodeId::FRONT_END, 2, G).stale, 1, "it comes late");
+        assert_eq!(tell(&mut node, 0, NodeId::FRONT_END, 3, G).stale, 1, "a later attempt is another");
+        assert_eq!(node.ahead.waiting(), (1, 9));
+        node.stop(at(0));
+        assert_eq!(tell(&mut node, 0, NodeId::FRONT_END, 4, G).stale, 2);
+    }
+
+    #[test]
+    fn a_new_life_forgets_what_the_last_one_prepared() {
+        let mut node = leased(|_| ());
+        tell(&mut node, 0, NodeId::FRONT_END, 2, G);
+        node.links[0].holder.rejoin();
+        node.poll(at(1), &mut Nowhere);
+        take_lease(&mut node, 2, 2, Generation(8));
+        assert_eq!((node.ahead.waiting(), node.ahead.counts.void), ((0, 0), 1));
+        assert!(node.poll_at().is_some_and(|next| next < at(2) + Duration::from_secs(1)), "only its lease is due");
+        assert_eq!(tell(&mut node, 2, NodeId::FRONT_END, 2, Generation(8)).stale, 0);
     }
 }

@@ -13,7 +13,7 @@ use handoff_proto::journal::{MoveEvent, MoveResult};
 use handoff_proto::lease::LeaseHolder;
 use handoff_proto::message::{DrainState, Grant, RefuseReason};
 use handoff_proto::names::{Epoch, Generation, NodeId};
-use handoff_proto::recipient::Arrival;
+use handoff_proto::recipient::{Arrival, Attempt};
 
 use crate::node::{BackEnd, Owned, Place};
 use crate::serve::Service;
@@ -61,8 +61,9 @@ impl<S: Service> BackEnd<S> {
             }
             return;
         }
-        let Some(conn) = self.engine.remove(key) else { return };
+        let Some(mut conn) = self.engine.remove(key) else { return };
         self.donors_due.set(conn.app.serving.conn, None);
+        self.forget_ahead(&mut conn);
         self.freeze(now, conn, to, standing);
     }
 
@@ -170,12 +171,18 @@ impl<S: Service> BackEnd<S> {
     /// Takes a whole image in, or refuses it.
     pub(crate) fn adopt<T: Transmit>(&mut self, now: Instant, link: usize, arrival: Arrival, tx: &mut T) {
         let Arrival { attempt, donor, image, .. } = arrival;
-        let taken = self.take_in(now, link, &image, attempt.c, attempt.e2);
+        let taken = self.take_in(now, link, &image, attempt);
+        let ready = self.ahead.claim(attempt.c, attempt.e2);
         let entry = &mut self.links[link];
         let mut out = entry.directory.outbox(&mut self.sessions, &mut self.ports.drops);
         match taken {
             Ok(flow) => {
                 entry.recipient.install(now, attempt, donor, &mut out);
+                if let Some(ready) = ready
+                    && let Some(conn) = self.owned.get(&attempt.c).and_then(|key| self.engine.get_mut(*key))
+                {
+                    conn.app.serving.expect(ready);
+                }
                 // An attempt of this node's own from before: that the connection comes back proves that it succeeded (R15).
                 if let Some(frozen) = self.frozen.get_mut(&attempt.c) {
                     let event = frozen.donor.handle_route(attempt.e2);
@@ -188,6 +195,9 @@ impl<S: Service> BackEnd<S> {
                 self.release_held(now, &flow, held, tx);
             }
             Err(reason) => {
+                if ready.is_some() {
+                    self.ahead.count_use(false);
+                }
                 entry.recipient.refuse(now, attempt, donor, reason, &mut out);
                 self.stats.refused += 1;
                 // What waits for it goes back (R11): the front-end knows who has the connection now.
@@ -200,7 +210,8 @@ impl<S: Service> BackEnd<S> {
         }
     }
 
-    fn take_in(&mut self, now: Instant, link: usize, image: &[u8], c: ConnId, e2: Epoch) -> Result<Flow, RefuseReason> {
+    fn take_in(&mut self, now: Instant, link: usize, image: &[u8], attempt: Attempt) -> Result<Flow, RefuseReason> {
+        let Attempt { c, e2 } = attempt;
         if self.is_stopping() || self.links[link].holder.drain() == DrainState::Stopping {
             return Err(RefuseReason::Draining);
         }

@@ -31,6 +31,7 @@ use handoff_proto::message::{Closed, ClosedTimestamps, Ended, LoadReport, Reques
 use handoff_proto::names::NodeId;
 use handoff_proto::session::{Identity, Role, Sessions};
 
+use crate::ahead::Ahead;
 use crate::link::Link;
 use crate::moves::Frozen;
 use crate::serve::{ContentStore, Responder, Server, Service, StoreLimits};
@@ -63,6 +64,8 @@ pub struct BackEnd<S> {
     pub(crate) frozen: HashMap<ConnId, Frozen, RandomState>,
     pub(crate) hold: Hold,
     pub(crate) server: Server<S>,
+    /// What is ready for connections that may come.
+    pub(crate) ahead: Ahead,
     /// Connections that may have something to do.
     pub(crate) awake: Vec<ConnKey>,
     /// When donors have something to do.
@@ -138,13 +141,14 @@ impl<S: Service> BackEnd<S> {
             engine: Engine::new(settings.connections_max, settings.window_bytes_max, now),
             flows: FlowTable::new(settings.connections_max, seeds),
             owned: HashMap::with_hasher(hasher.clone()),
-            frozen: HashMap::with_hasher(hasher),
+            frozen: HashMap::with_hasher(hasher.clone()),
             hold: Hold::new(settings.hold),
             server: Server {
                 service,
                 store: ContentStore::new(StoreLimits::default()),
                 responder: Responder::new(identity),
             },
+            ahead: Ahead::new(settings.ahead, hasher),
             awake: Vec::new(),
             waiting: Vec::new(),
             donors_due: DueList::new(),
@@ -361,6 +365,9 @@ impl<S: Service> BackEnd<S> {
             _ => conn.app.serving.drive(&mut conn.tcb, &mut self.server, &self.settings.request),
         };
         let after = conn.app.serving.served;
+        if let Some(is_used) = conn.app.serving.take_use() {
+            self.ahead.count_use(is_used);
+        }
         let leaves_with = conn.app.serving.leaves_with().filter(|_| conn.app.donor.is_grant_aging(now));
         self.stats.requests += u64::from(after.requests - before.requests);
         self.stats.response_bytes += after.bytes - before.bytes;
@@ -388,7 +395,9 @@ impl<S: Service> BackEnd<S> {
         }
         let Some(head) = serving.peek(&conn.tcb, &self.settings.request) else { return };
         let host = head.host.unwrap_or_default().as_bytes();
-        let request = RequestKey::new(head.method.as_str().as_bytes(), host, head.path.as_bytes());
+        let target = head.path_and_query().unwrap_or(head.path).as_bytes();
+        let key = RequestKey::new(head.method.as_str().as_bytes(), host, target);
+        let request = RequestKey { may_prepare: serving.may_prepare(&head), ..key };
         *asked = now;
         let link = &self.links[*link];
         donor.ask(now, ordinal, &request, &mut link.directory.outbox(&mut self.sessions, &mut self.ports.drops));
@@ -438,10 +447,18 @@ impl<S: Service> BackEnd<S> {
         self.donors_due.set(conn.app.serving.conn, None);
         self.flows.remove(&conn.tcb.flow());
         self.owned.remove(&conn.app.serving.conn);
+        self.forget_ahead(&mut conn);
         conn.app.serving.abandon(&mut self.server);
         self.free_queue(&conn.tcb);
         self.drop_holders(&conn);
         Some(conn)
+    }
+
+    /// What was made ready for a connection is not needed any more.
+    pub(crate) fn forget_ahead(&mut self, conn: &mut Conn<Owned>) {
+        if conn.app.serving.forget_ahead() {
+            self.ahead.count_use(false);
+        }
     }
 
     /// Gives back what a connection's send queue holds in the store.
@@ -470,6 +487,7 @@ impl<S: Service> BackEnd<S> {
         for c in leaving {
             self.forget_frozen(c);
         }
+        self.ahead.clear(link);
         self.links[link].formers.clear();
         self.links[link].closed.clear();
         self.links[link].releases.clear();
@@ -610,6 +628,7 @@ impl<S: Service> Node for BackEnd<S> {
         for index in 0..self.links.len() {
             self.poll_link(now, index);
         }
+        self.ahead.handle_timeout(now);
         self.was_leased = self.links.iter().any(|link| link.was_leased);
         if self.stop_at.is_some_and(|at| now >= at) {
             // Who may not speak cannot even reset: its front-end does that, when its lease is over for it too.
@@ -646,7 +665,8 @@ impl<S: Service> Node for BackEnd<S> {
 
     fn poll_at(&self) -> Option<Instant> {
         let links = self.links.iter().map(Link::poll_at);
-        let always = links.chain([self.sessions.poll_at(), self.ports.poll_at()]).fold(None, earliest);
+        let own = [self.sessions.poll_at(), self.ports.poll_at(), self.ahead.poll_at()];
+        let always = links.chain(own).fold(None, earliest);
         if !self.was_leased {
             // What needs a lease waits for one, and a lease comes with a frame.
             return always;

@@ -12,13 +12,14 @@
 //! A response is given to the send queue in pieces. The next head is looked at as soon as it is whole, whatever is still to be
 //! queued of the response before it: the answer to the question who serves it is there before it is needed.
 
-use baton_http1::{Advance, BodyFraming, Cursor, Limits, Phase, RequestHead, Status};
+use baton_http1::{Advance, BodyFraming, Cursor, Limits, Method, Phase, RequestHead, Status};
 use baton_stack::addr::ConnId;
 use baton_stack::tcp::{Extent, Place, State, Tcb};
 use handoff_proto::message::Served;
 use handoff_proto::names::{Epoch, Generation, NodeId};
 
-use crate::serve::{Exchange, Request, Response, Server, Service, Terms};
+use crate::ahead::{Ready, stripped};
+use crate::serve::{Exchange, Prepared, Request, Response, Server, Service, Terms};
 
 /// Bytes that a connection keeps queued and unsent at the most. More of a response is queued when some of it was sent.
 pub const UNSENT_BYTES_MAX: u64 = 524_288;
@@ -112,13 +113,30 @@ pub struct Serving {
     verdict: Option<(u32, Verdict)>,
     wish: Option<Wish>,
     exchange: Option<Exchange>,
+    /// Whether the request that is being answered changes nothing (RFC 9110 section 9.2.1).
+    is_safe: bool,
+    /// What was made ready before the connection came, for the request that it came for.
+    ahead: Option<Box<Ready>>,
+    /// Whether that was used, once that is known.
+    used_ahead: Option<bool>,
 }
 
 impl Serving {
     /// A connection that has just come here.
     #[must_use]
     pub const fn new(conn: ConnId, epoch: Epoch, cursor: Cursor, served: Served) -> Self {
-        Self { conn, epoch, served, cursor, verdict: None, wish: None, exchange: None }
+        Self {
+            conn,
+            epoch,
+            served,
+            cursor,
+            verdict: None,
+            wish: None,
+            exchange: None,
+            is_safe: false,
+            ahead: None,
+            used_ahead: None,
+        }
     }
 
     /// Where the parser stands; what goes into an image.
@@ -131,6 +149,29 @@ impl Serving {
     #[must_use]
     pub const fn is_busy(&self) -> bool {
         self.exchange.is_some()
+    }
+
+    /// Takes what was made ready for the request that comes next.
+    pub fn expect(&mut self, ready: Ready) {
+        self.ahead = Some(Box::new(ready));
+    }
+
+    /// Whether what was made ready was used or forgotten; told once.
+    pub fn take_use(&mut self) -> Option<bool> {
+        self.used_ahead.take()
+    }
+
+    /// The connection goes, or ends: whether something was made ready for nothing.
+    pub fn forget_ahead(&mut self) -> bool {
+        self.ahead.take().is_some()
+    }
+
+    /// Whether the response to the request of `head` may be prepared before those in front of it have been answered: it takes no body, and none
+    /// of them can change what it is.
+    #[must_use]
+    pub fn may_prepare(&self, head: &RequestHead<'_>) -> bool {
+        let is_alone = self.exchange.is_none() || self.is_safe;
+        is_alone && matches!(head.method, Method::Get | Method::Head) && head.framing == BodyFraming::None
     }
 
     /// Notes what was decided for the request of this ordinal. Ordinals that are past change nothing.
@@ -382,24 +423,27 @@ impl Serving {
         let is_too_long = matches!(head.framing, BodyFraming::Length(len) if len > limits.body_bytes_max);
         let terms = Terms { epoch: self.epoch.0, keep_alive: !is_too_long, continue_due: cursor.continue_due() };
         let strip = match verdict {
-            Verdict::Serve { strip } => usize::from(strip),
+            Verdict::Serve { strip } => strip,
             Verdict::Move(_) | Verdict::Reject { .. } => 0,
         };
-        let path = head.path.get(strip..).filter(|path| !path.is_empty()).unwrap_or(head.path);
-        let request = Request::new(head, path, server.responder.unix_now_s());
-        let exchange = match verdict {
+        let request = Request::new(head, stripped(head.path, strip), server.responder.unix_now_s());
+        let prepared = match verdict {
             Verdict::Reject { status, retry_after_s } => {
                 let mut response = Response::text(status, status.reason());
                 if retry_after_s > 0 {
                     response = response.with_header("retry-after", retry_after_s.to_string());
                 }
-                server.answer(&request, terms, response.into())
+                Some(response.into())
             }
             Verdict::Serve { .. } | Verdict::Move(_) if is_too_long => {
                 let status = Status::CONTENT_TOO_LARGE;
-                server.answer(&request, terms, Response::text(status, status.reason()).into())
+                Some(Response::text(status, status.reason()).into())
             }
-            Verdict::Serve { .. } | Verdict::Move(_) => server.begin(&request, terms),
+            Verdict::Serve { .. } | Verdict::Move(_) => self.take_ahead(cursor.ordinal(), strip, &request),
+        };
+        let exchange = match prepared {
+            Some(prepared) => server.answer(&request, terms, prepared),
+            None => server.begin(&request, terms),
         };
         let exchange = exchange.map_err(|_| Broken)?;
         if exchange.sends_continue() {
@@ -408,9 +452,17 @@ impl Serving {
         if !exchange.keep_alive() {
             cursor.close_after_this();
         }
+        self.is_safe = matches!(head.method, Method::Get | Method::Head | Method::Options);
         self.exchange = Some(exchange);
         self.verdict = None;
         Ok(())
+    }
+
+    /// What was made ready for this very request.
+    fn take_ahead(&mut self, n: u32, strip: u16, request: &Request<'_>) -> Option<Prepared> {
+        let preparation = self.ahead.take()?.for_request(n, strip, request.head());
+        self.used_ahead = Some(preparation.is_some());
+        preparation.map(|preparation| preparation.respond(request))
     }
 
     /// Nothing can be read now. A client that has closed its side sends no more: then neither do we, once all is said.

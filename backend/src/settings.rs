@@ -14,6 +14,7 @@ use handoff_proto::names::Boot;
 use handoff_proto::seal::Secrets;
 use handoff_proto::tail::TailLimits;
 
+use crate::ahead::AheadLimits;
 use crate::config::{BackendConfig, Frontend};
 use crate::serving::RequestLimits;
 
@@ -50,6 +51,10 @@ pub struct Settings {
     pub records_max: usize,
     /// What is kept of connections that went elsewhere.
     pub tails: TailLimits,
+    /// Whether it prepares responses for connections that may come.
+    pub prefetch: bool,
+    /// How much is prepared.
+    pub ahead: AheadLimits,
     /// The longest image, in bytes.
     pub image_bytes_max: usize,
     /// How long an orderly stop may take before connections are reset.
@@ -98,6 +103,8 @@ impl Settings {
             hold: hold(&common.limits),
             records_max: count(common.limits.records),
             tails: TailLimits { bytes: common.limits.tail_bytes, ..TailLimits::default() },
+            prefetch: common.cluster.prefetch,
+            ahead: AheadLimits::default(),
             image_bytes_max: count(common.limits.image_bytes),
             stop_grace: common.node.stop_grace,
             identify: config.serve.identify,

@@ -9,6 +9,7 @@ pub use handoff_proto::admin::Command;
 use handoff_proto::message::RefuseReason;
 use handoff_proto::tail::TailCounts;
 
+use crate::ahead::AheadCounts;
 use crate::link::Link;
 use crate::node::BackEnd;
 
@@ -36,6 +37,10 @@ pub struct Snapshot {
     pub store_failures: u64,
     /// What is kept of connections that were given away.
     pub tails: TailNumbers,
+    /// Responses that wait, prepared, for connections that may come, and the bytes that they hold.
+    pub ahead: (usize, usize),
+    /// What became of what this node was told ahead.
+    pub prefetches: AheadCounts,
     /// The front-ends: name, whether their lease is held, and the generation.
     pub leases: Vec<(String, bool, u64)>,
 }
@@ -139,6 +144,8 @@ impl<S> BackEnd<S> {
             store: (self.server.store.sources(), self.server.store.bytes()),
             store_failures: self.server.store.failures(),
             tails: self.links.iter_mut().fold(TailNumbers::default(), TailNumbers::with),
+            ahead: self.ahead.waiting(),
+            prefetches: self.ahead.counts,
             leases: self.links.iter().map(lease).collect(),
         }
     }

@@ -17,6 +17,9 @@ from labtests.transfer import BOTH, check_epochs
 GAP_MS_MAX = 5
 STREAM_SHARE_SHORT = 0.9
 
+# Moves of one connection whose responses can be prepared.
+PREPARED = 20
+
 # A fetch: pieces of one 8 MB download, each from the other back-end than the one before.
 PIECES, PIECE_BYTES = 16, 500_000
 FETCHES, FETCHES_FULL, AT_ONCE = 20, 1_000, 5
@@ -45,6 +48,21 @@ def a_stream_that_moves_is_as_fast(lab, full):
     share = statistics.median(a / b for a, b in zip(moving, staying))
     expect(share >= (moves.STREAM_SHARE if full else STREAM_SHARE_SHORT), f"a stream that moves has {share:.3f} of the goodput")
     return f"{share:.3f} of the goodput of one back-end"
+
+
+@case()
+def moves_use_what_was_prepared(lab, _full):
+    """Each back-end hears of its next request while the other one still sends, and answers with what it has opened and read by then."""
+    watch = Watch(lab, BOTH)
+    wanted = [(BOTH[n % 2], n) for n in range(PREPARED + 1)]
+    with Connection(lab) as connection:
+        connection.send(b"".join(request(f"/{backend}/bytes/{PIECE_BYTES}?seed={seed}") for backend, seed in wanted))
+        for backend, seed in wanted:
+            check_bytes(connection.response(), seed, PIECE_BYTES, backend)
+    events = {name: sum(watch.grown(node, "baton_prefetches_total", event=name) for node in BOTH) for name in ("used", "stale", "expired", "void")}
+    expect(events["used"] + events["stale"] == PREPARED, f"{PREPARED} moves, and {events}")
+    expect(events["used"] >= PREPARED * 0.8, f"most words come too late: {events}")
+    return f"{events['used']:.0f} of {PREPARED}"
 
 
 @case()

@@ -6,11 +6,13 @@ use baton_stack::addr::{ConnId, MacAddr};
 use baton_stack::drop::DropReason;
 use baton_stack::tcp::{SeqNum, TimeWait, reset_at};
 use baton_stack::time::Instant;
-use handoff_proto::arbiter::{Choice, Decision, Nodes, ResetCause, answer_unknown};
+use handoff_proto::arbiter::{Choice, Decision, Nodes, ResetCause, RouteState, answer_unknown};
 use handoff_proto::codec::Reader;
 use handoff_proto::journal::MoveResult;
 use handoff_proto::lease::BoardEvent;
-use handoff_proto::message::{Ask, Closed, Done, DrainState, Ended, Message, Outbox, Over, RequestKey as AskedKey};
+use handoff_proto::message::{
+    Ask, Closed, Done, DrainState, Ended, Grant, Message, Outbox, Over, Prefetch, RequestKey as AskedKey,
+};
 use handoff_proto::names::{Generation, NodeId};
 
 use crate::accept::node_of;
@@ -139,7 +141,14 @@ impl FrontEnd {
             choice
         };
         let mut out = directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
-        self.arbiter.handle_ask(now, &mut route.state, from, ask, board, choose, &mut out)
+        let decision = self.arbiter.handle_ask(now, &mut route.state, from, ask, board, choose, &mut out)?;
+        if self.settings.prefetch
+            && let Some(prefetch) = prefetch(&route.state, ask)
+        {
+            self.stats.prefetches += 1;
+            out.send(prefetch.0, &prefetch.1.into());
+        }
+        Ok(decision)
     }
 
     /// A message to the donor of a first handoff.
@@ -290,11 +299,87 @@ impl FrontEnd {
     }
 }
 
+/// What the recipient of the grant that answers `ask` is told: it can prepare while the owner still sends.
+fn prefetch<'a>(state: &RouteState, ask: &Ask<'a>) -> Option<(NodeId, Prefetch<'a>)> {
+    let Ask { c, n, key, .. } = *ask;
+    let is_known = key.may_prepare && !key.is_cut && !state.is_settling();
+    let grant = state.pending().filter(|grant| is_known && grant.n == n)?;
+    let Grant { e2, to, g, strip, .. } = *grant;
+    Some((to, Prefetch { c, e2, g, n, strip: strip?, key }))
+}
+
 /// What the dispatcher says to an owner that asks.
 fn choose(dispatcher: &Dispatcher, is_up: impl Fn(NodeId) -> bool, key: &AskedKey<'_>) -> Choice {
     match dispatcher.decide(RequestKey { host: key.host, target: key.target }, |backend| is_up(node_of(backend))) {
         Dispatched::Serve { backend, strip } => Choice::Serve { node: node_of(backend), strip },
         Dispatched::Unavailable => Choice::Reject { status: 503, retry_after_s: 1 },
         Dispatched::NoRoute => Choice::Reject { status: 404, retry_after_s: 0 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use handoff_proto::arbiter::Arbiter;
+    use handoff_proto::message::MoveAsk;
+    use handoff_proto::names::Epoch;
+
+    const C: ConnId = ConnId(1);
+    const G: Generation = Generation(7);
+
+    struct AllUp;
+
+    impl Nodes for AllUp {
+        fn generation(&self, _: NodeId) -> Generation {
+            G
+        }
+    }
+
+    struct Silence;
+
+    impl Outbox for Silence {
+        fn send(&mut self, _: NodeId, _: &Message<'_>) {}
+    }
+
+    fn key(may_prepare: bool) -> AskedKey<'static> {
+        AskedKey { may_prepare, ..AskedKey::new(b"GET", b"h", b"/be2/x?y") }
+    }
+
+    fn ask(n: u32, key: AskedKey<'_>) -> Ask<'_> {
+        Ask { c: C, e: Epoch::FIRST, tried: Epoch::FIRST, n, key }
+    }
+
+    /// What is said ahead when `question` was answered with a grant.
+    fn told(question: &Ask<'_>) -> Option<(NodeId, u32, u32, u16, usize)> {
+        let (mut arbiter, mut state) = (Arbiter::new(), RouteState::new(G));
+        let choose = |_: &AskedKey<'_>| Choice::Serve { node: NodeId(2), strip: 4 };
+        let from = NodeId::FRONT_END;
+        let _ = arbiter
+            .handle_ask(Instant::ZERO, &mut state, from, question, &AllUp, choose, &mut Silence)
+            .expect("it is the owner");
+        let (to, Prefetch { e2, n, strip, key, g, c }) = prefetch(&state, question)?;
+        assert_eq!((g, c), (G, C));
+        Some((to, e2.0, n, strip, key.len()))
+    }
+
+    #[test]
+    fn the_recipient_of_a_grant_is_told_what_it_may_prepare() {
+        assert_eq!(told(&ask(5, key(true))), Some((NodeId(2), 1, 5, 4, key(true).len())));
+        assert_eq!(told(&ask(5, key(false))), None);
+        assert_eq!(told(&ask(5, AskedKey { is_cut: true, ..key(true) })), None);
+    }
+
+    /// Nobody has decided who serves the request after a move that somebody wished; nor is a grant for another request a reason.
+    #[test]
+    fn nothing_is_said_of_what_is_not_decided() {
+        let (mut arbiter, mut state) = (Arbiter::new(), RouteState::new(G));
+        assert!(prefetch(&state, &ask(5, key(true))).is_none());
+        let wish = MoveAsk { c: C, e: Epoch::FIRST, tried: Epoch::FIRST, n: 5, to: NodeId(2) };
+        let from = NodeId::FRONT_END;
+        let _ = arbiter
+            .handle_move_ask(Instant::ZERO, &mut state, from, &wish, &AllUp, &mut Silence)
+            .expect("it is the owner");
+        assert!(state.pending().is_some());
+        assert!(prefetch(&state, &ask(5, key(true))).is_none() && prefetch(&state, &ask(6, key(true))).is_none());
     }
 }

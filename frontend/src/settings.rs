@@ -40,6 +40,8 @@ pub struct Settings {
     pub routes: Vec<Route>,
     /// Leases.
     pub lease: LeaseSettings,
+    /// Whether back-ends are told ahead of connections that may come to them.
+    pub prefetch: bool,
     /// TCP towards clients.
     pub tcp: TcpConfig,
     /// What a request's head may be.
@@ -89,6 +91,7 @@ impl Settings {
             backends: config.backends.iter().map(named).collect(),
             routes: routes(config),
             lease: lease(&common.cluster),
+            prefetch: common.cluster.prefetch,
             tcp: common.tcp_config(),
             head: head(&common.limits),
             connections_max: count(common.limits.connections),

@@ -97,6 +97,8 @@ pub struct Stats {
     pub stays: u64,
     /// Answers: another node.
     pub grants: u64,
+    /// Nodes told ahead which request may come to them.
+    pub prefetches: u64,
     /// Answers: nobody.
     pub rejects: u64,
     /// Error responses of the front-end's own: 4xx and 5xx.

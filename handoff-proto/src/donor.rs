@@ -77,7 +77,7 @@ struct Asking {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Question {
     /// Who serves request `n`?
-    Request { method: Box<[u8]>, host: Box<[u8]>, target: Box<[u8]>, is_cut: bool },
+    Request { method: Box<[u8]>, host: Box<[u8]>, target: Box<[u8]>, is_cut: bool, may_prepare: bool },
     /// May the connection go there before request `n`?
     Move { to: NodeId },
 }
@@ -292,8 +292,9 @@ impl Donor {
     /// Asks the front-end who serves request `n`. A grant for an earlier request is let go. Does nothing while frozen.
     pub fn ask(&mut self, now: Instant, n: u32, key: &RequestKey<'_>, out: &mut impl Outbox) {
         debug_assert!(key.len() <= KEY_BYTES_MAX);
-        let RequestKey { method, host, target, is_cut } = *key;
-        let question = Question::Request { method: method.into(), host: host.into(), target: target.into(), is_cut };
+        let RequestKey { method, host, target, is_cut, may_prepare } = *key;
+        let (method, host, target) = (method.into(), host.into(), target.into());
+        let question = Question::Request { method, host, target, is_cut, may_prepare };
         self.ask_whatever(now, n, question, out);
     }
 
@@ -619,8 +620,8 @@ impl Asking {
     fn message(&self, c: ConnId, e: Epoch, tried: Epoch) -> Message<'_> {
         let n = self.n;
         match &self.question {
-            Question::Request { method, host, target, is_cut } => {
-                let key = RequestKey { method, host, target, is_cut: *is_cut };
+            Question::Request { method, host, target, is_cut, may_prepare } => {
+                let key = RequestKey { method, host, target, is_cut: *is_cut, may_prepare: *may_prepare };
                 Ask { c, e, tried, n, key }.into()
             }
             Question::Move { to } => MoveAsk { c, e, tried, n, to: *to }.into(),

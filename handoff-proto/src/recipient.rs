@@ -297,6 +297,12 @@ impl Recipient {
         self.due.first().map(|(at, _)| *at)
     }
 
+    /// Whether it is too late for this attempt: what becomes of it, or of a later one, was decided here.
+    #[must_use]
+    pub fn has_decided(&self, attempt: Attempt) -> bool {
+        self.records.contains_key(&attempt) || self.knows_later(attempt)
+    }
+
     /// How many images are incomplete.
     #[must_use]
     pub fn incoming(&self) -> usize {

@@ -6,9 +6,11 @@
 //! | `baton_handoffs_total` | `kind`: `later` here, `first` at front-ends; `result`: `done`, `refused`, `lost` |
 //! | `baton_handoffs_refused_total` | `kind`, `reason`: the recipient's, or `arbiter` |
 //! | `baton_images_total` | `result`: `installed`, `refused`: what became of images that came here |
+//! | `baton_prefetches_total` | `event`: what became of words of requests that are about to come; `sent` at front-ends |
 //! | `baton_lease_held` | `frontend` |
 //! | `baton_drops_total` | `reason` |
 
+use crate::ahead::AheadCounts;
 use crate::stats::{Snapshot, Stats, TailNumbers};
 use baton_host::Metrics;
 use baton_stack::tcp::CloseReason;
@@ -29,6 +31,8 @@ pub(super) fn add(snapshot: &Snapshot, metrics: &mut Metrics) {
         store: (sources, bytes),
         store_failures,
         tails,
+        ahead: (prepared, prepared_bytes),
+        prefetches,
         leases,
     } = snapshot;
     metrics.drops(drops);
@@ -42,6 +46,9 @@ pub(super) fn add(snapshot: &Snapshot, metrics: &mut Metrics) {
     metrics.counter("baton_store_failures_total", help, *store_failures);
     add_stats(stats, metrics);
     add_tails(tails, metrics);
+    metrics.gauge("baton_prepared", "Responses prepared for connections that may come", *prepared as f64);
+    metrics.gauge("baton_prepared_bytes", "Bytes of memory that those hold", *prepared_bytes as f64);
+    add_prefetches(prefetches, metrics);
     let rows = leases.iter().map(|(name, is_held, _)| ([name.as_str()], f64::from(u8::from(*is_held))));
     metrics.gauges("baton_lease_held", "Whether a front-end's lease is held", ["frontend"], rows);
 }
@@ -114,6 +121,22 @@ fn add_tails(tails: &TailNumbers, metrics: &mut Metrics) {
         "Questions to a front-end whether a tail's connection has ended",
         *asked,
     );
+}
+
+fn add_prefetches(counts: &AheadCounts, metrics: &mut Metrics) {
+    let AheadCounts { received, used, repeated, declined, refused, stale, expired, void } = *counts;
+    let rows = [
+        (["received"], received),
+        (["used"], used),
+        (["repeated"], repeated),
+        (["declined"], declined),
+        (["refused"], refused),
+        (["stale"], stale),
+        (["expired"], expired),
+        (["void"], void),
+    ];
+    let help = "Words of requests that are about to come, by what became of them";
+    metrics.counters("baton_prefetches_total", help, ["event"], rows);
 }
 
 const fn is_reset_of_ours(reason: CloseReason) -> bool {
@@ -217,9 +240,31 @@ mod tests {
             bytes: 7_000,
             counts: TailCounts { kept: 121, fetched_bytes: 122, pushed_bytes: 123, gone: 124, asked: 125 },
         };
-        let (connections, leaving, held) = (50, 4, 3);
-        let counts =
-            Snapshot { stats, drops, windows, connections, leaving, held, store, store_failures, tails, leases };
+        let prefetches = AheadCounts {
+            received: 131,
+            used: 132,
+            repeated: 133,
+            declined: 134,
+            refused: 135,
+            stale: 136,
+            expired: 137,
+            void: 138,
+        };
+        let (connections, leaving, held, ahead) = (50, 4, 3, (7, 8_000));
+        let counts = Snapshot {
+            stats,
+            drops,
+            windows,
+            connections,
+            leaving,
+            held,
+            store,
+            store_failures,
+            tails,
+            ahead,
+            prefetches,
+            leases,
+        };
         let text = text(&counts);
         for line in EXPECTED.lines() {
             assert!(text.contains(&format!("\n{line}\n")), "{line:?} is not in\n{text}");
@@ -260,6 +305,16 @@ baton_tail_bytes_given_total{how="fetched"} 122
 baton_tail_bytes_given_total{how="pushed"} 123
 baton_tails_gone_total 124
 baton_tails_asked_total 125
+baton_prepared 7.0
+baton_prepared_bytes 8000.0
+baton_prefetches_total{event="received"} 131
+baton_prefetches_total{event="used"} 132
+baton_prefetches_total{event="repeated"} 133
+baton_prefetches_total{event="declined"} 134
+baton_prefetches_total{event="refused"} 135
+baton_prefetches_total{event="stale"} 136
+baton_prefetches_total{event="expired"} 137
+baton_prefetches_total{event="void"} 138
 baton_fetches_total 119
 baton_tail_bytes_taken_total 120
 baton_ecn_marked_total 117

@@ -3,7 +3,7 @@
 use super::body::Validator;
 use super::files::Files;
 use super::probe::Probe;
-use super::service::{Prepared, Request, Response, Service};
+use super::service::{Expected, Preparation, Prepared, Request, Response, Service};
 use crate::config::Serve;
 use baton_http1::Status;
 use std::io;
@@ -62,6 +62,10 @@ impl Service for Composed {
             Some(service) => service.prepare(request),
             None => Response::text(Status::NOT_FOUND, "nothing is served here").into(),
         }
+    }
+
+    fn prefetch(&mut self, expected: &Expected<'_>) -> Option<Box<dyn Preparation>> {
+        self.for_path(expected.path)?.prefetch(expected)
     }
 
     fn resume(&mut self, request: &Request<'_>, validator: Validator) -> Option<Response> {

@@ -8,6 +8,9 @@
 //! A path is refused unless it names a regular file below the root. Dot files are hidden. Symbolic links are followed
 //! as long as they lead to a place below the root, which is checked on the opened file and not on its name.
 //!
+//! A file that is expected to be asked for may be opened, and its beginning read, before the request is here. If it is changed in place
+//! meanwhile it is opened anew; if another has taken its name, what is sent is the one that had it then.
+//!
 //! Reads go to the page cache by `pread`. A file that is not in it costs a wait for the disk, for every connection of
 //! the core.
 
@@ -24,9 +27,10 @@ use baton_http1::{Method, Status};
 
 use self::conditional::{ByteRange, Outcome, evaluate};
 use self::path::{PathError, file_path};
-use super::body::{Body, BodyError, Ready, Validator, to_u64};
+use super::begun::Begun;
+use super::body::{Body, BodyError, Ready, Validator, to_u64, to_usize};
 use super::head::http_date;
-use super::service::{Prepared, Request, Response, Service};
+use super::service::{Expected, Preparation, Prepared, Request, Response, Service};
 
 /// The file that stands for its directory.
 pub const INDEX: &str = "index.html";
@@ -67,22 +71,34 @@ impl Files {
             return Response::method_not_allowed("GET, HEAD");
         }
         let is_directory = request.path().ends_with('/');
-        let mut path = match file_path(request.path()) {
+        let path = match path_below(request.path()) {
             Ok(path) => path,
             Err(PathError::Malformed) => return Response::text(Status::BAD_REQUEST, "the path is malformed"),
             Err(PathError::Hidden) => return not_found(),
         };
-        if is_directory {
-            path.push(INDEX);
-        }
         match self.find(&path) {
             Ok(place) if place.metadata.is_file() => {
-                Self::respond_with(request, &place, &path).unwrap_or_else(|error| Miss::Io(error).response())
+                let content = |range, stamp| place.open().map(|file| FileBody { file, range, stamp });
+                respond_with(request, Stamp::of(&place.metadata), &path, content)
+                    .unwrap_or_else(|error| Miss::Io(error).response())
             }
             Ok(place) if place.metadata.is_dir() && !is_directory => redirect_to_directory(request),
             Ok(_) => not_found(),
             Err(miss) => miss.response(),
         }
+    }
+
+    /// Opens the file that is expected to be asked for and reads its beginning, if there is such a file.
+    fn read_ahead(&self, expected: &Expected<'_>) -> Option<FileAhead> {
+        let path = path_below(expected.path).ok()?;
+        let place = self.find(&path).ok().filter(|place| place.metadata.is_file())?;
+        let file = place.open().ok()?;
+        let stamp = Stamp::of(&place.metadata);
+        let len = if expected.is_head { 0 } else { stamp.size.min(to_u64(expected.bytes_max)) };
+        let mut body = FileBody { file, range: ByteRange { start: 0, len: stamp.size }, stamp };
+        let mut beginning = vec![0; to_usize(len)];
+        body.read(0, &mut beginning).ok()?;
+        Some(FileAhead { files: self.clone(), path, stamp, file: body.file, beginning })
     }
 
     /// The place of a path below the root.
@@ -95,39 +111,89 @@ impl Files {
         let metadata = file.metadata().map_err(Miss::Io)?;
         Ok(Place { _file: file, link, metadata })
     }
+}
 
-    fn respond_with(request: &Request<'_>, place: &Place, path: &Path) -> io::Result<Response> {
-        let stamp = Stamp::of(&place.metadata);
-        let etag = stamp.etag();
-        let whole = ByteRange { start: 0, len: stamp.size };
-        let (response, range) = match evaluate(request, &etag, stamp.modified_s, stamp.size) {
-            Outcome::NotModified => (Response::empty(Status::NOT_MODIFIED), None),
-            Outcome::Failed => (Response::text(Status::PRECONDITION_FAILED, "the precondition is false"), None),
-            Outcome::Unsatisfiable => {
-                let response = Response::text(Status::RANGE_NOT_SATISFIABLE, "the file ends before the range");
-                return Ok(response.with_header("content-range", format!("bytes */{}", stamp.size)));
+/// What is answered about a file with this stamp. `content` opens it, if any of it is to be sent.
+fn respond_with<B: Body + 'static>(
+    request: &Request<'_>,
+    stamp: Stamp,
+    path: &Path,
+    content: impl FnOnce(ByteRange, Stamp) -> io::Result<B>,
+) -> io::Result<Response> {
+    let etag = stamp.etag();
+    let whole = ByteRange { start: 0, len: stamp.size };
+    let (response, range) = match evaluate(request, &etag, stamp.modified_s, stamp.size) {
+        Outcome::NotModified => (Response::empty(Status::NOT_MODIFIED), None),
+        Outcome::Failed => (Response::text(Status::PRECONDITION_FAILED, "the precondition is false"), None),
+        Outcome::Unsatisfiable => {
+            let response = Response::text(Status::RANGE_NOT_SATISFIABLE, "the file ends before the range");
+            return Ok(response.with_header("content-range", format!("bytes */{}", stamp.size)));
+        }
+        Outcome::Whole => (Response::new(Status::OK, content(whole, stamp)?), Some(whole)),
+        Outcome::Part(range) => (Response::new(Status::PARTIAL_CONTENT, content(range, stamp)?), Some(range)),
+    };
+    let mut response = response.with_header("etag", etag);
+    if let Some(date) = stamp.last_modified(request.unix_now_s()) {
+        response = response.with_header("last-modified", date);
+    }
+    let Some(range) = range else { return Ok(response) };
+    if range != whole || response.status() == Status::PARTIAL_CONTENT {
+        let last = range.start + range.len - 1;
+        let value = format!("bytes {}-{last}/{}", range.start, stamp.size);
+        response = response.with_header("content-range", value);
+    }
+    let media_type = mime_guess::from_path(path).first_or_octet_stream();
+    Ok(response.with_header("content-type", media_type.as_ref()).with_header("accept-ranges", "bytes"))
+}
+
+/// The file that a request's path stands for, below the root.
+fn path_below(path: &str) -> Result<PathBuf, PathError> {
+    let mut file = file_path(path)?;
+    if path.ends_with('/') {
+        file.push(INDEX);
+    }
+    Ok(file)
+}
+
+/// A file that is open, with its beginning in memory.
+#[derive(Debug)]
+struct FileAhead {
+    files: Files,
+    path: PathBuf,
+    stamp: Stamp,
+    file: File,
+    beginning: Vec<u8>,
+}
+
+impl Preparation for FileAhead {
+    fn respond(self: Box<Self>, request: &Request<'_>) -> Prepared {
+        let Self { files, path, stamp, file, mut beginning } = *self;
+        // One that was changed in place since is looked for anew, as if it had not been opened.
+        if file.metadata().is_ok_and(|metadata| Stamp::of(&metadata) == stamp) {
+            let content = |range: ByteRange, stamp| {
+                beginning.drain(..to_usize(range.start).min(beginning.len()));
+                beginning.truncate(to_usize(range.len));
+                Ok(Begun::new(FileBody { file, range, stamp }, beginning))
+            };
+            if let Ok(response) = respond_with(request, stamp, &path, content) {
+                return response.into();
             }
-            Outcome::Whole => (place.response(Status::OK, whole, stamp)?, Some(whole)),
-            Outcome::Part(range) => (place.response(Status::PARTIAL_CONTENT, range, stamp)?, Some(range)),
-        };
-        let mut response = response.with_header("etag", etag);
-        if let Some(date) = stamp.last_modified(request.unix_now_s()) {
-            response = response.with_header("last-modified", date);
         }
-        let Some(range) = range else { return Ok(response) };
-        if range != whole || response.status() == Status::PARTIAL_CONTENT {
-            let last = range.start + range.len - 1;
-            let value = format!("bytes {}-{last}/{}", range.start, stamp.size);
-            response = response.with_header("content-range", value);
-        }
-        let media_type = mime_guess::from_path(path).first_or_octet_stream();
-        Ok(response.with_header("content-type", media_type.as_ref()).with_header("accept-ranges", "bytes"))
+        files.respond(request).into()
+    }
+
+    fn memory(&self) -> usize {
+        self.beginning.len()
     }
 }
 
 impl Service for Files {
     fn prepare(&mut self, request: &Request<'_>) -> Prepared {
         self.respond(request).into()
+    }
+
+    fn prefetch(&mut self, expected: &Expected<'_>) -> Option<Box<dyn Preparation>> {
+        self.read_ahead(expected).map(|ahead| Box::new(ahead) as Box<dyn Preparation>)
     }
 }
 
@@ -176,8 +242,8 @@ struct Place {
 }
 
 impl Place {
-    fn response(&self, status: Status, range: ByteRange, stamp: Stamp) -> io::Result<Response> {
-        Ok(Response::new(status, FileBody { file: File::open(&self.link)?, range, stamp }))
+    fn open(&self) -> io::Result<File> {
+        File::open(&self.link)
     }
 }
 

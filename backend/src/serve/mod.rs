@@ -9,11 +9,14 @@
 //!                                     |
 //!             TCP output reads source, offset and length into the frame
 //! ```
+//! What a request will need can be made ready before its connection is here: [`Service::prefetch`], [`Preparation`], [`Begun`].
+//!
 //! Services: [`Files`] (a directory), [`Probe`] (bodies that anyone can compute, and an echo), [`Composed`] (both, as
 //! the program is configured). To serve something else, implement [`Service`].
 //!
 //! No clock and no sockets: the node says what time it is, and a body is read when a frame is written.
 
+mod begun;
 mod body;
 mod chunked;
 mod compose;
@@ -26,6 +29,7 @@ mod service;
 mod store;
 
 pub use baton_stack::tcp::SourceId;
+pub use begun::Begun;
 pub use body::{Body, BodyError, Bytes, Ready, Validator};
 pub use chunked::{CHUNK_LEN_MAX, CHUNKS_HELD_MAX};
 pub use compose::Composed;
@@ -34,5 +38,5 @@ pub use exchange::{Exchange, ExchangeError, Extent, FORGOTTEN_BODY_LEN_MAX, Resu
 pub use files::Files;
 pub use head::{BACKEND_FIELD, EPOCH_FIELD, Responder};
 pub use probe::Probe;
-pub use service::{Prepared, Request, Response, Service, Upload};
+pub use service::{Expected, Preparation, Prepared, Request, Response, Service, Upload};
 pub use store::{Coding, ContentStore, ReadError, StoreFull, StoreLimits};

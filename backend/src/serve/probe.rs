@@ -14,9 +14,10 @@
 
 use baton_http1::{BodyFraming, Method, Status};
 
-use super::body::{Body, BodyError, Ready, Validator};
+use super::begun::Begun;
+use super::body::{Body, BodyError, Ready, Validator, to_u64, to_usize};
 use super::echo::Echo;
-use super::service::{Prepared, Request, Response, Service};
+use super::service::{Expected, Preparation, Prepared, Request, Response, Service};
 
 /// The longest body of `/bytes` and `/chunked`.
 pub const PROBE_LEN_MAX: u64 = 1 << 40;
@@ -41,17 +42,46 @@ impl Probe {
 
 impl Service for Probe {
     fn prepare(&mut self, request: &Request<'_>) -> Prepared {
-        let path = request.path();
-        if path == "/echo" {
-            echo(request)
-        } else if let Some(len) = path.strip_prefix("/bytes/") {
-            reproducible(request, len, |seed, len| Response::new(Status::OK, Reproducible { seed, len }))
-        } else if let Some(len) = path.strip_prefix("/chunked/") {
-            reproducible(request, len, |seed, len| Response::new(Status::OK, Cut::new(seed, len)))
-        } else {
-            Response::text(Status::NOT_FOUND, "no such probe")
-        }
-        .into()
+        respond(request, Vec::new()).into()
+    }
+
+    fn prefetch(&mut self, expected: &Expected<'_>) -> Option<Box<dyn Preparation>> {
+        let Expected { is_head, path, query, bytes_max } = *expected;
+        let len = path.strip_prefix("/bytes/").or_else(|| path.strip_prefix("/chunked/"));
+        let len = len.and_then(number).filter(|&len| len <= PROBE_LEN_MAX && !is_head)?;
+        let mut beginning = vec![0; to_usize(len.min(to_u64(bytes_max)))];
+        fill(seed(query.unwrap_or_default())?, 0, &mut beginning);
+        Some(Box::new(Beginning(beginning)))
+    }
+}
+
+/// How the body of a response begins.
+#[derive(Debug)]
+struct Beginning(Vec<u8>);
+
+impl Preparation for Beginning {
+    fn respond(self: Box<Self>, request: &Request<'_>) -> Prepared {
+        respond(request, self.0).into()
+    }
+
+    fn memory(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Answers a request. The response's body begins with `beginning`, which may be empty.
+fn respond(request: &Request<'_>, beginning: Vec<u8>) -> Response {
+    let path = request.path();
+    if path == "/echo" {
+        echo(request)
+    } else if let Some(len) = path.strip_prefix("/bytes/") {
+        reproducible(request, len, |seed, len| {
+            Response::new(Status::OK, Begun::new(Reproducible { seed, len }, beginning))
+        })
+    } else if let Some(len) = path.strip_prefix("/chunked/") {
+        reproducible(request, len, |seed, len| Response::new(Status::OK, Begun::new(Cut::new(seed, len), beginning)))
+    } else {
+        Response::text(Status::NOT_FOUND, "no such probe")
     }
 }
 

@@ -57,6 +57,13 @@ pub trait Service: Send {
     /// Decides what becomes of a request, as soon as its head is there.
     fn prepare(&mut self, request: &Request<'_>) -> Prepared;
 
+    /// Makes ready what it can for a request that is expected here: finds and opens what the response is made of, and reads its
+    /// beginning. It changes nothing that anybody can see: the request may never come. `None` if nothing is gained, which is always right.
+    fn prefetch(&mut self, expected: &Expected<'_>) -> Option<Box<dyn Preparation>> {
+        let _ = expected;
+        None
+    }
+
     /// As [`Service::prepare`], to go on with a response that another node began and described by its body's
     /// validator. `None` if this node would not send the very same bytes.
     fn resume(&mut self, request: &Request<'_>, validator: Validator) -> Option<Response> {
@@ -70,6 +77,10 @@ pub trait Service: Send {
 impl<S: Service + ?Sized> Service for Box<S> {
     fn prepare(&mut self, request: &Request<'_>) -> Prepared {
         (**self).prepare(request)
+    }
+
+    fn prefetch(&mut self, expected: &Expected<'_>) -> Option<Box<dyn Preparation>> {
+        (**self).prefetch(expected)
     }
 
     fn resume(&mut self, request: &Request<'_>, validator: Validator) -> Option<Response> {
@@ -140,6 +151,28 @@ impl<'a> Request<'a> {
     pub const fn head(&self) -> &'a RequestHead<'a> {
         self.head
     }
+}
+
+/// A request that may come, as far as it is known already: GET or HEAD, without a body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Expected<'a> {
+    /// Whether it is HEAD: there will be no content to send.
+    pub is_head: bool,
+    /// As [`Request::path`].
+    pub path: &'a str,
+    /// As [`Request::query`].
+    pub query: Option<&'a str>,
+    /// The most bytes that may be kept for it.
+    pub bytes_max: usize,
+}
+
+/// What a service has made ready for a request that is expected.
+pub trait Preparation: fmt::Debug + Send {
+    /// Answers the request, which has come: its method, path and query are those that were expected.
+    fn respond(self: Box<Self>, request: &Request<'_>) -> Prepared;
+
+    /// Bytes of memory that it holds, beside itself.
+    fn memory(&self) -> usize;
 }
 
 /// What a service makes of a request.

@@ -4,11 +4,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use baton_backend::serve::{BodyError, Files, Response, Service};
+use baton_backend::serve::{BodyError, Expected, Files, Response, Service};
 use baton_http1::Status;
 use proptest::prelude::*;
 
-use crate::common::{NOW_S, fetch, get, read, read_all, response, server, with_request};
+use crate::common::{NOW_S, fetch, get, read, read_all, response, server, with_get, with_request};
 
 /// A file system with a root and something beside it.
 struct Place {
@@ -308,4 +308,69 @@ fn names_that_are_not_text() {
     let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
     write(&place.dir.path().join("www").join(name), b"latin");
     assert_eq!(read_all(&mut get(&mut place.files, "/caf%E9", &[])), b"latin");
+}
+
+/// What is expected, with room for so many bytes of it.
+fn expected(path: &str, bytes_max: usize) -> Expected<'_> {
+    Expected { is_head: false, path, query: None, bytes_max }
+}
+
+#[test]
+fn a_file_that_was_opened_ahead_answers_as_any_other() {
+    let mut place = place();
+    for (path, lines) in [
+        ("/ten.txt", vec![]),
+        ("/ten.txt", vec!["range: bytes=2-6"]),
+        ("/ten.txt", vec!["range: bytes=7-"]),
+        ("/ten.txt", vec!["range: bytes=20-"]),
+        ("/ten.txt", vec!["if-none-match: *"]),
+        ("/ten.txt", vec!["if-match: \"x\""]),
+        ("/", vec![]),
+        ("/empty", vec![]),
+        ("/a%20b.svg", vec![]),
+    ] {
+        for room in [0, 1, 4, 10, 99] {
+            let ahead = place.files.prefetch(&expected(path, room)).expect(path);
+            assert!(ahead.memory() <= room);
+            let mut with = with_get(path, &lines, |request| response(ahead.respond(request)));
+            let mut without = get(&mut place.files, path, &lines);
+            assert_eq!(with.status(), without.status(), "{path} {lines:?}");
+            assert_eq!(read_all(&mut with), read_all(&mut without), "{path} {lines:?} {room}");
+            for field in ["etag", "last-modified", "content-range", "content-type", "accept-ranges"] {
+                assert_eq!(with.header(field), without.header(field), "{path} {field}");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_files_are_opened_ahead() {
+    let mut place = place();
+    for path in ["/missing", "/.hidden", "/out.txt", "/out/secret.txt", "/sub", "/%zz", "/zero", "/loop", "*"] {
+        assert!(place.files.prefetch(&expected(path, 10)).is_none(), "{path}");
+    }
+    let head = place.files.prefetch(&Expected { is_head: true, ..expected("/ten.txt", 10) }).unwrap();
+    assert_eq!(head.memory(), 0);
+}
+
+/// Neither the name nor the file is looked at again for what was read: the beginning comes out of memory.
+#[test]
+fn what_was_read_ahead_needs_no_file() {
+    let mut place = place();
+    let ahead = place.files.prefetch(&expected("/ten.txt", 4)).unwrap();
+    let path = place.dir.path().join("www/ten.txt");
+    fs::remove_file(&path).unwrap();
+    write(&path, b"another file");
+    let mut response = with_get("/ten.txt", &[], |request| response(ahead.respond(request)));
+    assert_eq!(read_all(&mut response), b"0123456789", "as it was when it was opened");
+}
+
+/// One that was changed in place is another by now, as it would be without the word ahead.
+#[test]
+fn a_file_that_changed_since_it_was_opened_is_opened_anew() {
+    let mut place = place();
+    let ahead = place.files.prefetch(&expected("/ten.txt", 4)).unwrap();
+    fs::write(place.dir.path().join("www/ten.txt"), b"changed").unwrap();
+    let mut response = with_get("/ten.txt", &[], |request| response(ahead.respond(request)));
+    assert_eq!(read_all(&mut response), b"changed");
 }

@@ -1,9 +1,9 @@
-use baton_backend::serve::Probe;
 use baton_backend::serve::probe::{PROBE_CHUNK_LEN_MAX, PROBE_LEN_MAX, chunk_len, fill};
+use baton_backend::serve::{Expected, Probe, Service};
 use baton_http1::Status;
 use proptest::prelude::*;
 
-use crate::common::{fetch, get, read, read_all, server, with_request};
+use crate::common::{fetch, get, read, read_all, response, server, with_get, with_request};
 
 fn bytes(seed: u64, offset: u64, len: usize) -> Vec<u8> {
     let mut buf = vec![0xee; len];
@@ -137,5 +137,25 @@ fn methods() {
             crate::common::response(baton_backend::serve::Service::prepare(&mut Probe, request))
         });
         assert_eq!((response.status(), response.header("Allow")), (status, allow), "{line}");
+    }
+}
+
+#[test]
+fn what_was_computed_ahead_is_what_would_have_been_sent() {
+    for (path, query) in [("/bytes/9", None), ("/bytes/3000", Some("seed=5")), ("/chunked/3000", Some("x=y&seed=6"))] {
+        let target = query.map_or(path.to_owned(), |query| format!("{path}?{query}"));
+        for bytes_max in [0, 1, 100, 5_000] {
+            let expected = Expected { is_head: false, path, query, bytes_max };
+            let ahead = Probe.prefetch(&expected).unwrap();
+            assert!(ahead.memory() <= bytes_max);
+            let mut with = with_get(&target, &[], |request| response(ahead.respond(request)));
+            assert_eq!(read_all(&mut with), read_all(&mut get(&mut Probe, &target, &[])), "{target} {bytes_max}");
+        }
+        assert!(Probe.prefetch(&Expected { is_head: true, path, query, bytes_max: 10 }).is_none());
+    }
+    for (path, query) in
+        [("/echo", None), ("/bytes/x", None), ("/bytes/1099511627777", None), ("/bytes/1", Some("seed=x"))]
+    {
+        assert!(Probe.prefetch(&Expected { is_head: false, path, query, bytes_max: 10 }).is_none(), "{path} {query:?}");
     }
 }

@@ -43,6 +43,7 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
         handoffs_refused,
         moves,
         asks,
+        prefetches,
         stays,
         grants,
         rejects,
@@ -84,6 +85,8 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
     metrics.handoffs(KIND, *handoffs_started, &[("done", *handoffs_done)], handoffs_refused);
     let answers = [(["stay"], *stays), (["grant"], *grants), (["reject"], *rejects)];
     metrics.counters("baton_answers_total", "Answers to the questions of owners", ["answer"], answers);
+    let help = "Words to back-ends of requests that are about to come to them";
+    metrics.counters("baton_prefetches_total", help, ["event"], [(["sent"], *prefetches)]);
     let errors = [(["4xx"], *errors_4xx), (["5xx"], *errors_5xx)];
     metrics.counters("baton_error_responses_total", "Error responses of the node's own", ["class"], errors);
     add_ends(closed_here, ended, metrics);
@@ -195,6 +198,7 @@ mod tests {
             handoffs_refused: [1, 2, 3, 4, 5, 6, 7, 8, 9],
             moves: 107,
             asks: 108,
+            prefetches: 140,
             stays: 109,
             grants: 110,
             rejects: 111,
@@ -255,6 +259,7 @@ baton_handoffs_refused_total{kind="first",reason="incomplete"} 8
 baton_handoffs_refused_total{kind="first",reason="arbiter"} 9
 baton_owner_changes_total 107
 baton_asks_total 108
+baton_prefetches_total{event="sent"} 140
 baton_answers_total{answer="stay"} 109
 baton_answers_total{answer="grant"} 110
 baton_answers_total{answer="reject"} 111

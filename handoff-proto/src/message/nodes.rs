@@ -167,10 +167,17 @@ pub struct RequestKey<'a> {
     pub target: &'a [u8],
     /// Whether something was cut.
     pub is_cut: bool,
+    /// Whether a recipient may prepare the response before the connection comes: nothing that it gives depends on a body, or on
+    /// requests that are still being answered.
+    pub may_prepare: bool,
 }
 
+/// Bits of a key's first byte on the wire.
+const KEY_IS_CUT: u8 = 1;
+const KEY_MAY_PREPARE: u8 = 2;
+
 impl<'a> RequestKey<'a> {
-    /// Takes as much as fits, the target's end giving way first.
+    /// Takes as much as fits, the target's end giving way first. Nothing may be prepared for it.
     #[must_use]
     pub fn new(method: &'a [u8], host: &'a [u8], target: &'a [u8]) -> Self {
         let mut room = KEY_BYTES_MAX;
@@ -179,7 +186,7 @@ impl<'a> RequestKey<'a> {
             room -= bytes.len();
             bytes
         };
-        let key = Self { method: fit(method), host: fit(host), target: fit(target), is_cut: false };
+        let key = Self { method: fit(method), host: fit(host), target: fit(target), is_cut: false, may_prepare: false };
         Self { is_cut: key.len() < method.len() + host.len() + target.len(), ..key }
     }
 
@@ -198,17 +205,20 @@ impl<'a> RequestKey<'a> {
 
 impl<'a> Wire<'a> for RequestKey<'a> {
     fn put(&self, out: &mut Vec<u8>) {
-        let Self { method, host, target, is_cut } = self;
-        is_cut.put(out);
+        let Self { method, host, target, is_cut, may_prepare } = *self;
+        let (cut, prepare) = (if is_cut { KEY_IS_CUT } else { 0 }, if may_prepare { KEY_MAY_PREPARE } else { 0 });
+        (cut | prepare).put(out);
         method.put(out);
         host.put(out);
         target.put(out);
     }
 
     fn take(reader: &mut Reader<'a>) -> Option<Self> {
-        let is_cut = reader.take()?;
-        let key = Self { is_cut, method: reader.take()?, host: reader.take()?, target: reader.take()? };
-        (key.len() <= KEY_BYTES_MAX).then_some(key)
+        let bits: u8 = reader.take()?;
+        let (is_cut, may_prepare) = (bits & KEY_IS_CUT != 0, bits & KEY_MAY_PREPARE != 0);
+        let (method, host, target) = (reader.take()?, reader.take()?, reader.take()?);
+        let key = Self { method, host, target, is_cut, may_prepare };
+        (key.len() <= KEY_BYTES_MAX && bits & !(KEY_IS_CUT | KEY_MAY_PREPARE) == 0).then_some(key)
     }
 }
 
@@ -282,12 +292,14 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// Owner or F -> recipient. Never repeated: a hint.
+    /// F -> recipient, with each GRANT for a request that may be prepared. A hint: nothing is owed for it.
     pub struct Prefetch<'a> {
         /// The connection.
         c: ConnId,
         /// The epoch under which it may come.
         e2: Epoch,
+        /// The recipient's generation (R4).
+        g: Generation,
         /// The request's ordinal.
         n: u32,
         /// Bytes of the path that the service does not see.

@@ -61,7 +61,7 @@ pub fn with_samples(check: impl FnOnce(&[Message<'_>])) {
         Grant { c: C, base: E, e2: E2, to: TO, g: G, n, strip: Some(strip) }.into(),
         Forward { c: C, e: E, n, node: TO, strip }.into(),
         Reject { c: C, e: E, n, status: 503, retry_after_s: 1, strip: 0 }.into(),
-        Prefetch { c: C, e2: E2, n, strip, key }.into(),
+        Prefetch { c: C, e2: E2, g: G, n, strip, key: RequestKey { may_prepare: true, ..key } }.into(),
         MoveAsk { c: C, e: E, tried: E2, n, to: TO }.into(),
         MoveReject { c: C, e: E, n, to: TO }.into(),
         MoveWish { c: C, e: E, to: TO }.into(),

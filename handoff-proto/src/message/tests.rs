@@ -131,9 +131,22 @@ fn a_key_is_cut_at_its_limit_and_one_past() {
     let longer = vec![b'a'; KEY_BYTES_MAX - 3];
     let cut = RequestKey::new(b"GET", b"h", &longer);
     assert_eq!((cut.target, cut.is_cut), (&longer[..KEY_BYTES_MAX - 4], true));
-    let past = RequestKey { method: b"GET", host: b"h", target: &longer, is_cut: false };
+    let past = RequestKey { method: b"GET", host: b"h", target: &longer, is_cut: false, may_prepare: false };
     let message = bytes_of(&Ask { c: C, e: E, tried: E, n: 0, key: past }.into());
     assert_eq!(Message::decode(&mut Reader::new(&message)), Err(MessageError::Malformed));
+}
+
+/// Its first byte has two bits; a third makes it no key.
+#[test]
+fn a_key_says_whether_it_may_be_prepared() {
+    let key = RequestKey::new(b"GET", b"h", b"/a?b");
+    for (is_cut, may_prepare, first) in [(false, false, 0), (true, false, 1), (false, true, 2), (true, true, 3)] {
+        let mut bytes = encoded(&[RequestKey { is_cut, may_prepare, ..key }]);
+        assert_eq!(bytes[0], first);
+        assert_eq!(RequestKey::take(&mut Reader::new(&bytes)), Some(RequestKey { is_cut, may_prepare, ..key }));
+        bytes[0] |= 4;
+        assert_eq!(RequestKey::take(&mut Reader::new(&bytes)), None);
+    }
 }
 
 #[test]

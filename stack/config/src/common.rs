@@ -76,6 +76,8 @@ table! {
         "heartbeat_ms" => heartbeat: Duration = Duration::from_millis(300), ms(10, 20_000);
         /// How much longer than the lease the front-end waits before it takes a node for dead; covers clocks that run at different speeds.
         "lease_margin_ms" => lease_margin: Duration = Duration::from_millis(300), ms(1, 60_000);
+        /// Whether a front-end tells back-ends which requests are about to come to them, and whether a back-end then opens and reads ahead.
+        "prefetch" => prefetch: bool = true, text("true or false");
     }
 }
 

@@ -108,6 +108,15 @@ impl<'a> RequestHead<'a> {
         Lines::new(self.lines).filter_map(|line| split_field(line).ok())
     }
 
+    /// Path and query as they stand in the target, with the `?` between them. `None` where they do not stand together: an absolute-form target
+    /// may have a query and no path.
+    #[must_use]
+    pub fn path_and_query(&self) -> Option<&'a str> {
+        let Some(query) = self.query else { return Some(self.path) };
+        let at = self.target.len().checked_sub(self.path.len() + 1 + query.len())?;
+        self.target.get(at..).filter(|both| both.starts_with(self.path))
+    }
+
     /// [`RequestHead::host`] without the port: what routes compare, without regard to case.
     #[must_use]
     pub fn host_name(&self) -> Option<&'a str> {

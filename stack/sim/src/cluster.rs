@@ -4,7 +4,7 @@ use crate::config::{self, Tuning};
 use crate::plan::{Member, Place, Plan, Role};
 use crate::world::Maker;
 use baton_backend::BackEnd;
-use baton_backend::serve::Probe;
+use baton_backend::serve::{Probe, Service};
 use baton_frontend::FrontEnd;
 use baton_stack::addr::Endpoint;
 use handoff_proto::names::Boot;
@@ -14,8 +14,17 @@ const SECRET: &[u8] = b"the secret of a simulated cluster, 32 bytes and more";
 const UNIX_AT_ORIGIN_S: u64 = 1_800_000_000;
 
 pub(crate) fn members(plan: &Plan, tuning: &Tuning) -> Vec<Member> {
+    members_that_serve(plan, tuning, || Probe)
+}
+
+/// A cluster whose back-ends serve what `service` makes.
+pub(crate) fn members_that_serve<S: Service + 'static>(
+    plan: &Plan,
+    tuning: &Tuning,
+    service: impl Fn() -> S + Copy + 'static,
+) -> Vec<Member> {
     let mut front_ends = plan.front_ends().map(|(place, vip)| front_end(plan, (place, vip), tuning));
-    let back_ends = plan.back_ends.iter().map(|place| back_end(plan, place, tuning));
+    let back_ends = plan.back_ends.iter().map(|place| back_end(plan, place, tuning, service));
     front_ends.next().into_iter().chain(back_ends).chain(front_ends).collect()
 }
 
@@ -41,7 +50,12 @@ fn front_end(plan: &Plan, (place, vip): (&Place, Endpoint), tuning: &Tuning) -> 
     Member { name, role: Role::FrontEnd, make }
 }
 
-fn back_end(plan: &Plan, place: &Place, tuning: &Tuning) -> Member {
+fn back_end<S: Service + 'static>(
+    plan: &Plan,
+    place: &Place,
+    tuning: &Tuning,
+    service: impl Fn() -> S + 'static,
+) -> Member {
     let config = config::back_end(plan, place, tuning).expect("tested for every size of cluster");
     let (plan, place) = (plan.clone(), place.clone());
     let name = place.name.clone();
@@ -50,7 +64,7 @@ fn back_end(plan: &Plan, place: &Place, tuning: &Tuning) -> Member {
         let (macs, unix_at_origin_s): (&[_], _) = (&[place.mac], UNIX_AT_ORIGIN_S);
         let life =
             baton_backend::settings::Life { boot: Boot(boot), seed, secrets: secret().into(), macs, unix_at_origin_s };
-        Box::new(BackEnd::new(baton_backend::Settings::new(&config, life), Probe))
+        Box::new(BackEnd::new(baton_backend::Settings::new(&config, life), service()))
     });
     Member { name, role: Role::BackEnd, make }
 }

@@ -23,6 +23,8 @@ pub struct Tuning {
     pub half_open: u32,
     /// When SYNs are answered with cookies: a word of the configuration.
     pub syn_cookies: &'static str,
+    /// Whether back-ends are told ahead which requests are about to come, and prepare.
+    pub prefetch: bool,
 }
 
 impl Default for Tuning {
@@ -34,6 +36,7 @@ impl Default for Tuning {
             time_wait: Duration::from_secs(5),
             half_open: 4_096,
             syn_cookies: "auto",
+            prefetch: true,
         }
     }
 }
@@ -85,13 +88,14 @@ fn common(place: &Place, id: &str, tuning: &Tuning) -> String {
     format!(
         "[node]\nname = \"{name}\"\n{id}\
          [cluster]\nsecret_file = \"cluster.key\"\nudp_port = {CLUSTER_PORT}\n\
-         lease_ms = {}\nheartbeat_ms = {}\nlease_margin_ms = {}\n\
+         lease_ms = {}\nheartbeat_ms = {}\nlease_margin_ms = {}\nprefetch = {}\n\
          [tcp]\ntime_wait_ms = {}\nsyn_cookies = \"{}\"\nin_flight_bytes_max = 1048576\n\
          [limits]\nhalf_open = {}\nimage_bytes = 2097152\n\
          [[port]]\ndevice = \"sim\"\naddress = {}\n{}",
         tuning.lease.as_millis(),
         tuning.heartbeat.as_millis(),
         tuning.lease_margin.as_millis(),
+        tuning.prefetch,
         tuning.time_wait.as_millis(),
         tuning.syn_cookies,
         tuning.half_open,
@@ -111,7 +115,7 @@ mod tests {
         let families = [Family::V4, Family::V6, Family::Mixed];
         for (count, family) in [1, 2, BACK_ENDS_MAX].into_iter().flat_map(|count| families.map(|of| (count, of))) {
             let plan = Plan::new(Seed(1), count, family).with_other_front_end(family);
-            let tuning = Tuning { lease: Duration::from_millis(700), ..Tuning::default() };
+            let tuning = Tuning { lease: Duration::from_millis(700), prefetch: count == 2, ..Tuning::default() };
             for at in plan.front_ends() {
                 let front_end = front_end(&plan, at, &tuning).unwrap();
                 assert_eq!(front_end.backends.len(), count);
@@ -123,6 +127,7 @@ mod tests {
                 assert_eq!(back_end.common.node.name.as_str(), place.name);
                 assert_eq!(back_end.frontends.len(), 2);
                 assert_eq!(back_end.common.tcp.time_wait, tuning.time_wait);
+                assert_eq!(back_end.common.cluster.prefetch, tuning.prefetch);
                 assert!(back_end.serve.probe && back_end.serve.identify);
             }
         }

@@ -7,6 +7,8 @@
 //! ```
 
 #[cfg(test)]
+mod ahead;
+#[cfg(test)]
 mod front_ends;
 #[cfg(test)]
 mod pipeline;

@@ -184,14 +184,16 @@ fn rate(dice: &mut Dice, max: u32) -> u32 {
     if present { rate } else { 0 }
 }
 
-/// Some front-ends remember hardly any SYN, so that the noise and the clients themselves are a flood; some remember none.
+/// Some front-ends remember hardly any SYN, so that the noise and the clients themselves are a flood; some remember none. Some clusters do not
+/// prepare anything.
 fn draw_tuning(dice: &mut Dice) -> Tuning {
     let half_open = u32::try_from(dice.size(1, 3)).unwrap_or(1);
-    match dice.below(8) {
+    let tuning = match dice.below(8) {
         0 | 1 => Tuning { half_open, ..Tuning::default() },
         2 => Tuning { syn_cookies: "always", ..Tuning::default() },
         _ => Tuning::default(),
-    }
+    };
+    Tuning { prefetch: dice.below(4) > 0, ..tuning }
 }
 
 fn draw_noise(dice: &mut Dice) -> Option<Duration> {

@@ -34,6 +34,7 @@ local ENDS = {
     [1] = "both closed, we first", [2] = "both closed, the client first", [3] = "reset by the client", [4] = "reset by us", [5] = "timed out",
 }
 local BOOLS = { [0] = "no", [1] = "yes" }
+local KEY_BITS = { [0] = "whole", [1] = "cut", [2] = "may be prepared", [3] = "cut, may be prepared" }
 local FAMILIES = { [4] = "IPv4", [6] = "IPv6" }
 local STATES = {
     [2] = "ESTABLISHED", [3] = "FIN-WAIT-1", [4] = "FIN-WAIT-2", [5] = "CLOSE-WAIT", [6] = "CLOSING", [7] = "LAST-ACK", [8] = "TIME-WAIT",
@@ -137,7 +138,7 @@ local FIELDS = {
     peer_mac = { "mac", "Ethernet address", "peer.mac" },
     peer_name = { "name", "Name", "peer.name" },
     -- Requests.
-    is_cut = { BOOLS, "Cut", "key.cut" },
+    key_bits = { KEY_BITS, "Key", "key.bits" },
     method = { "text", "Method", "key.method" },
     host = { "text", "Host", "key.host" },
     target = { "text", "Path and query", "key.target" },
@@ -173,7 +174,7 @@ local HELLO_FIELDS = "version_min version_max role cores datagram_bytes sender r
 local GROUPS = {
     peer = { "Node", "peer_id peer_g peer_core peer_addr peer_mac peer_name" },
 }
-local KEY = " is_cut method host target"
+local KEY = " key_bits method host target"
 
 -- Kind = { name, layout, what the info column says }.
 local MESSAGES = {
@@ -193,7 +194,7 @@ local MESSAGES = {
     [10] = { "GRANT", "c base e2 to g n ?strip", "c={c} {base}->{e2} {to}" },
     [11] = { "FORWARD", "c e n node strip", "c={c} e={e} n={n} {node}" },
     [12] = { "REJECT", "c e n status retry_after_s strip", "c={c} e={e} n={n} {status}" },
-    [13] = { "PREFETCH", "c e2 n strip" .. KEY, "c={c} e2={e2} n={n} {target}" },
+    [13] = { "PREFETCH", "c e2 g n strip" .. KEY, "c={c} e2={e2} n={n} {target}" },
     [14] = { "MOVE-ASK", "c e tried n to", "c={c} e={e} {to}" },
     [15] = { "MOVE-REJECT", "c e n to", "c={c} e={e} {to}" },
     [16] = { "HANDOFF", "c base e2 g total part_bytes part part_data", "c={c} {base}->{e2} part {part}, {total} bytes" },

@@ -106,3 +106,23 @@ fn read_whole(stream: &[u8]) -> Seen {
 fn long_stream() -> Vec<u8> {
     ACCEPTED.iter().filter(|case| !case.closed).flat_map(|case| case.stream).copied().collect()
 }
+
+#[test]
+fn path_and_query_are_one_piece_where_the_target_has_both_in_one() {
+    let cases = [
+        ("GET /a/b?c=d&e HTTP/1.1", Some("/a/b?c=d&e")),
+        ("GET /a HTTP/1.1", Some("/a")),
+        ("GET /? HTTP/1.1", Some("/?")),
+        ("GET http://h/a?b HTTP/1.1", Some("/a?b")),
+        ("GET http://h HTTP/1.1", Some("/")),
+        ("GET http://h?a HTTP/1.1", None),
+        ("OPTIONS * HTTP/1.1", Some("*")),
+    ];
+    for (line, expected) in cases {
+        let text = std::format!("{line}\r\nhost: h\r\n\r\n");
+        match crate::parse_head(text.as_bytes(), &Limits::default()) {
+            Ok(crate::Parsed::Complete(head)) => assert_eq!(head.path_and_query(), expected, "{line}"),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+}

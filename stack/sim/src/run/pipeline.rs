@@ -5,16 +5,16 @@ use crate::client::{Request, RequestKind, Script};
 use crate::plan::Family;
 use crate::scenario::{Severity, Wishes};
 use baton_backend::BackEnd;
-use baton_backend::serve::Probe;
+use baton_backend::serve::{Probe, Service};
 use baton_backend::stats::{Command, Reply, Snapshot};
 use baton_stack::node::Node;
 use baton_stack::tcp::CloseReason;
 
 /// Between a client and the cluster, one way.
-const DELAY: Duration = Duration::from_millis(20);
+pub(super) const DELAY: Duration = Duration::from_millis(20);
 
 /// One client with one connection, 40 ms away, on links that lose nothing.
-fn far_away(requests: Vec<Request>, depth: usize, back_ends: usize) -> Scenario {
+pub(super) fn far_away(requests: Vec<Request>, depth: usize, back_ends: usize) -> Scenario {
     let wishes = Wishes {
         severity: Some(Severity::Clean),
         family: Some(Family::V4),
@@ -29,12 +29,12 @@ fn far_away(requests: Vec<Request>, depth: usize, back_ends: usize) -> Scenario 
 }
 
 /// `times` requests of `len` bytes, for the back-ends in turn.
-fn in_turn(back_ends: &[usize], times: usize, len: usize) -> Vec<Request> {
+pub(super) fn in_turn(back_ends: &[usize], times: usize, len: usize) -> Vec<Request> {
     let request = |(n, k)| Request { back_end: Some(k), kind: RequestKind::Bytes, len, seed: n };
     (0..).zip(back_ends.iter().copied().cycle().take(times)).map(request).collect()
 }
 
-fn run_cluster(scenario: &Scenario) -> Report {
+pub(super) fn run_cluster(scenario: &Scenario) -> Report {
     let report = run(scenario, Subject::Cluster, Recorders::default());
     assert_eq!(report.violations, []);
     assert_eq!((report.finished, report.cut_short), (scenario.connections(), 0));
@@ -49,15 +49,24 @@ fn goodput(report: &Report, scenario: &Scenario) -> f64 {
 }
 
 /// Runs it, and gives the back-ends' numbers too.
-fn run_and_ask(scenario: &Scenario) -> (Report, Vec<Snapshot>) {
+pub(super) fn run_and_ask(scenario: &Scenario) -> (Report, Vec<Snapshot>) {
+    run_serving(scenario, || Probe)
+}
+
+/// As [`run_and_ask`], with back-ends that serve what `service` makes.
+pub(super) fn run_serving<S: Service + 'static>(
+    scenario: &Scenario,
+    service: impl Fn() -> S + Copy + 'static,
+) -> (Report, Vec<Snapshot>) {
     let plan = Plan::new(scenario.seed, scenario.back_ends, scenario.family);
-    let cast = Cast { members: Subject::Cluster.members(&plan, &scenario.tuning), plan, is_reference: false };
+    let members = crate::cluster::members_that_serve(&plan, &scenario.tuning, service);
+    let cast = Cast { members, plan, is_reference: false };
     let mut stage = Stage::build(scenario, cast, Recorders::default());
     let took = stage.drive(scenario);
     let at = stage.world.now();
     let members = stage.members.clone();
     let nodes = members.into_iter().skip(1).filter_map(|device| {
-        let node = stage.world.node_mut::<BackEnd<Probe>>(device)?;
+        let node = stage.world.node_mut::<BackEnd<S>>(device)?;
         let Reply::Stats(snapshot) = node.handle_command(at, Command::Stats) else { panic!("no numbers") };
         Some(*snapshot)
     });
@@ -67,7 +76,7 @@ fn run_and_ask(scenario: &Scenario) -> (Report, Vec<Snapshot>) {
     (report, snapshots)
 }
 
-fn sum(snapshots: &[Snapshot], number: impl Fn(&Snapshot) -> u64) -> u64 {
+pub(super) fn sum(snapshots: &[Snapshot], number: impl Fn(&Snapshot) -> u64) -> u64 {
     snapshots.iter().map(number).sum()
 }
 
@@ -102,6 +111,27 @@ fn a_grant_is_at_hand_when_a_long_response_ends() {
     scenario.cluster_link = LinkSettings { delay: one_way / 2, ..scenario.cluster_link };
     let report = run_cluster(&scenario);
     assert_eq!(report.tally.moves, 2);
+    assert!(report.tally.gap_max < one_way * 2, "{:?}", report.tally);
+}
+
+/// Sixteen requests for four back-ends are sent at once. Each is asked about as soon as its head is read, so the responses leave one behind the other,
+/// in order, and between two of them there is the image's own way and nothing else, though four back-ends take part.
+#[test]
+fn requests_for_several_back_ends_leave_in_order_without_an_idle_gap() {
+    let mut requests = in_turn(&[1, 2, 3, 4], 16, 60_000);
+    // The first is long enough for the window to open; from then on the link says when a segment can leave, every four milliseconds.
+    requests[0].len = 2_000_000;
+    let one_way = Duration::from_millis(5);
+    let mut scenario = far_away(requests, 16, 4);
+    scenario.downlink = LinkSettings { bandwidth: Some(3_000_000), ..scenario.downlink };
+    let client = &mut scenario.clients[0][0];
+    (client.receive_buffer, client.delayed_ack) = (32_000, false);
+    scenario.cluster_link = LinkSettings { delay: one_way / 2, ..scenario.cluster_link };
+    let (report, snapshots) = run_and_ask(&scenario);
+    assert_eq!((report.tally.moves, report.answers, report.tally.resets), (16, 16, 0));
+    // One question each, but for the first request and what is asked again while the long response goes out.
+    let asks = sum(&snapshots, |node| node.stats.asks);
+    assert!((15..15 + 15).contains(&asks), "{asks}");
     assert!(report.tally.gap_max < one_way * 2, "{:?}", report.tally);
 }
 

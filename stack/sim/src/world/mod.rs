@@ -12,6 +12,7 @@ mod slot;
 mod switch;
 #[cfg(test)]
 mod tests;
+pub mod work;
 
 pub use clock::Clock;
 pub use slot::{Maker, NodeCounters, NodeSettings, RX_BURST, RX_RING, TX_ROOM};
@@ -401,6 +402,7 @@ impl<O: Observer> World<O> {
         }
         let Some(node) = slot.node.as_deref_mut() else { return };
         slot.counters.turns += 1;
+        let _ = work::take();
         let own = slot.settings.clock.read(now);
         let mut outbox = Outbox::new(slot.settings.tx_room);
         let burst = slot.inbox.len().min(RX_BURST);
@@ -417,10 +419,12 @@ impl<O: Observer> World<O> {
         slot.idle_turns = if burst == 0 && frames.is_empty() { slot.idle_turns + 1 } else { 0 };
         let stall = slot.dice.chance(slot.settings.stall_ppm);
         let late = slot.dice.between(1, u64::try_from(slot.settings.stall_by.as_micros()).unwrap_or(u64::MAX));
-        if stall && !frames.is_empty() {
+        let late =
+            if stall && !frames.is_empty() { Duration::from_micros(late) } else { Duration::ZERO } + work::take();
+        if late > Duration::ZERO {
             slot.stalled = true;
             let boot = slot.boot;
-            self.push(now + Duration::from_micros(late), What::Depart { device, boot, frames });
+            self.push(now + late, What::Depart { device, boot, frames });
         } else {
             self.depart(device, frames);
             self.plan_turn(device);

@@ -61,8 +61,8 @@ impl Rows {
         if len == 0 { rows } else { rows.is(name, value) }
     }
 
-    fn key(self, RequestKey { method, host, target, is_cut }: &RequestKey<'_>) -> Self {
-        self.is("key.cut", u8::from(*is_cut))
+    fn key(self, RequestKey { method, host, target, is_cut, may_prepare }: &RequestKey<'_>) -> Self {
+        self.is("key.bits", u8::from(*is_cut) | u8::from(*may_prepare) << 1)
             .text("key.method", method)
             .text("key.host", host)
             .text("key.target", target)
@@ -110,8 +110,8 @@ pub(crate) fn of(message: &Message<'_>) -> Vec<Row> {
             let rows = rows.c(*c).e(*e).is("n", n).is("status", status);
             rows.is("retry_after_s", retry_after_s).is("strip", strip)
         }
-        Message::Prefetch(Prefetch { c, e2, n, strip, key }) => {
-            rows.c(*c).e2(*e2).is("n", n).is("strip", strip).key(key)
+        Message::Prefetch(Prefetch { c, e2, g, n, strip, key }) => {
+            rows.c(*c).e2(*e2).g(*g).is("n", n).is("strip", strip).key(key)
         }
         Message::MoveAsk(MoveAsk { c, e, tried, n, to }) => rows.c(*c).e(*e).tried(*tried).is("n", n).to(*to),
         Message::MoveReject(MoveReject { c, e, n, to }) => rows.c(*c).e(*e).is("n", n).to(*to),
