@@ -94,11 +94,7 @@ fn nothing_is_left_of_what_was_told_ahead() {
         let ends = used + repeated + declined + refused + stale + expired + void;
         assert_eq!(received, ends, "seed {seed}: {counted:?} {report}");
         assert!(snapshots.iter().all(|node| node.ahead == (0, 0)), "seed {seed}");
-        all.used += used;
-        all.stale += stale;
-        all.repeated += repeated;
-        all.expired += expired + void;
+        (all.used, all.stale, all.repeated) = (all.used + used, all.stale + stale, all.repeated + repeated);
     }
-    println!("{all:?}");
-    assert!(all.used > 100 && all.expired > 0 && all.repeated + all.stale > 0, "{all:?}");
+    assert!(all.used > 100 && all.stale > 0 && all.repeated > 0, "{all:?}");
 }
