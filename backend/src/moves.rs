@@ -93,7 +93,7 @@ impl<S: Service> BackEnd<S> {
         if let Some(tails) = tails {
             self.leave_holders(now, link, c, &tails, &tcb);
         }
-        self.links[link].tails.keep(now, (c, to.e2, to.to), kept, &mut self.server.store);
+        let keeps_tail = self.links[link].tails.keep(now, (c, to.e2, to.to), kept, &mut self.server.store);
         let planned = |strip| Plan::of(Planned { n: serving.cursor().ordinal(), strip });
         let plan = to.strip.map_or_else(Plan::default, planned);
         let image = Image {
@@ -128,6 +128,7 @@ impl<S: Service> BackEnd<S> {
         let mut event = MoveEvent::begun(&grant, name, asked, granted);
         event.frozen = Some(now.since(asked));
         let sent = donor.hand_off(now, standing, bytes, part_bytes, &mut out);
+        donor.set_keeps_tail(keeps_tail);
         event.image = donor.parts().map(|(parts, _)| (image_len, parts));
         self.owned.remove(&c);
         let _ = self.flows.insert(flow, Place::Leaving(c));
@@ -178,6 +179,9 @@ impl<S: Service> BackEnd<S> {
         match taken {
             Ok(flow) => {
                 entry.recipient.install(now, attempt, donor, &mut out);
+                if self.keeps_tail(attempt.c, donor) {
+                    self.links[link].recipient.leave_time(now, attempt);
+                }
                 if let Some(ready) = ready
                     && let Some(conn) = self.owned.get(&attempt.c).and_then(|key| self.engine.get_mut(*key))
                 {

@@ -7,6 +7,7 @@ use baton_stack::time::Instant;
 use handoff_proto::admin;
 pub use handoff_proto::admin::Command;
 use handoff_proto::message::RefuseReason;
+use handoff_proto::session::Traffic;
 use handoff_proto::tail::TailCounts;
 
 use crate::ahead::AheadCounts;
@@ -23,6 +24,8 @@ pub struct Snapshot {
     pub stats: Stats,
     /// What was dropped.
     pub drops: DropCounters,
+    /// What was said to other nodes.
+    pub said: Traffic,
     /// Receive windows that have grown.
     pub windows: Windows,
     /// Connections that are owned now.
@@ -137,6 +140,7 @@ impl<S> BackEnd<S> {
         Snapshot {
             stats: self.stats,
             drops: self.ports.drops.clone(),
+            said: *self.sessions.said(),
             windows: self.engine.windows(),
             connections: self.engine.len(),
             leaving: self.frozen.len(),

@@ -7,7 +7,7 @@ use baton_stack::tcp::{Bulk, Frozen, FrozenBytes};
 use baton_stack::time::Instant;
 use handoff_proto::fetch::{Fetcher, TailLost};
 use handoff_proto::image::Image;
-use handoff_proto::message::{DrainState, Message, Outbox, Tail, TailGone};
+use handoff_proto::message::{Done, DrainState, Message, Outbox, Tail, TailGone};
 use handoff_proto::names::{Generation, NodeId};
 
 use crate::node::{BackEnd, Owned};
@@ -80,6 +80,13 @@ impl<S: Service> BackEnd<S> {
         }
         *tails = conn.tcb.has_remote().then(|| Box::new(Tails { fetcher: Fetcher::new(c, e), holders }));
         self.engine.settle(key, now);
+    }
+
+    /// Whether `node` keeps bytes of a connection that is here.
+    pub(crate) fn keeps_tail(&self, c: ConnId, node: NodeId) -> bool {
+        let conn = self.owned.get(&c).and_then(|key| self.engine.get(*key));
+        let tails = conn.and_then(|conn| conn.app.tails.as_ref());
+        tails.is_some_and(|tails| tails.holders.iter().any(|(holder, _)| *holder == node))
     }
 
     /// Asks for what is wanted, and lets go what is not needed any more, after anything has happened to the connection.
@@ -175,9 +182,18 @@ impl<S: Service> BackEnd<S> {
             Message::Fetch(fetch) => entry.tails.handle_fetch(now, from, fetch, &mut server.store, &mut out),
             Message::Release(release) => {
                 entry.tails.handle_release(now, from, release, &mut server.store, &mut out);
+                // Who needs less of a tail than before owns the connection (R15). The answer says that this is known here.
+                if let Some(frozen) = self.frozen.get_mut(&release.c) {
+                    let event = frozen.donor.handle_route(release.e);
+                    self.handle_donor_event(now, release.c, event);
+                }
                 Ok(())
             }
-            Message::Released(released) => entry.releases.handle_released(now, from, released),
+            Message::Released(released) => {
+                // Has it confirmed already, this is no news; nor if the connection had come here from another node.
+                let _ = entry.recipient.handle_done(now, from, &Done { c: released.c, e2: released.e });
+                entry.releases.handle_released(now, from, released)
+            }
             Message::Tail(tail) => self.handle_tail(now, link, tail),
             Message::TailGone(gone) => self.handle_tail_gone(now, from, gone),
             _ => Err(DropReason::MessageMalformed),

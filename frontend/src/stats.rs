@@ -8,6 +8,7 @@ pub use handoff_proto::admin::Command;
 use handoff_proto::arbiter::{Choice, ResetCause};
 use handoff_proto::message::{Ended, RefuseReason};
 use handoff_proto::names::NodeId;
+use handoff_proto::session::Traffic;
 
 use crate::node::FrontEnd;
 
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub stats: Stats,
     /// What was dropped.
     pub drops: DropCounters,
+    /// What was said to other nodes.
+    pub said: Traffic,
     /// Receive windows that have grown.
     pub windows: Windows,
     /// Connections with a route, without those in TIME_WAIT.
@@ -175,6 +178,7 @@ impl FrontEnd {
         Snapshot {
             stats: self.stats,
             drops: self.ports.drops.clone(),
+            said: *self.sessions.said(),
             windows: self.engine.windows(),
             connections: live,
             time_wait: self.routes.len() - live,

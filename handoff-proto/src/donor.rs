@@ -95,6 +95,8 @@ struct Frozen {
     parts: PartsOut,
     retry: Retry,
     is_aborting: bool,
+    /// Whether what was in flight stays here: RELEASED confirms INSTALLED then.
+    keeps_tail: bool,
 }
 
 /// What came of a message or a timeout, for the node to act on.
@@ -371,10 +373,18 @@ impl Donor {
         let Some(parts) = PartsOut::new(image.len(), part_bytes) else { return Err((NoHandoff::Unsendable, image)) };
         self.tried = self.tried.max(grant.e2);
         let retry = Retry::new(now, HANDOFF_RETRY);
-        let mut frozen = Box::new(Frozen { grant, image, parts, retry, is_aborting: false });
+        let mut frozen = Box::new(Frozen { grant, image, parts, retry, is_aborting: false, keeps_tail: false });
         frozen.send_new(out);
         self.state = State::Frozen(frozen);
         Ok(())
+    }
+
+    /// Whether what was in flight when the connection was frozen stays at this node. The recipient says RELEASE then, and RELEASED
+    /// confirms its INSTALLED, too: no DONE is said, unless INSTALLED comes again.
+    pub fn set_keeps_tail(&mut self, keeps_tail: bool) {
+        if let State::Frozen(frozen) = &mut self.state {
+            frozen.keeps_tail = keeps_tail;
+        }
     }
 
     /// Gives up waiting for the recipient: asks the front-end to settle the attempt now.
@@ -516,7 +526,9 @@ impl Donor {
         let Installed { c, e2, g } = *installed;
         match &self.state {
             State::Frozen(frozen) if c == self.c && frozen.is_towards(from, e2, g) => {
-                out.send(from, &Done { c, e2 }.into());
+                if !frozen.keeps_tail {
+                    out.send(from, &Done { c, e2 }.into());
+                }
                 Ok(self.moved())
             }
             // The confirmation was lost: the connection has gone there, and perhaps come back or gone on since.

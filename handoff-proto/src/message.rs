@@ -21,6 +21,7 @@ pub use moves::*;
 pub use nodes::*;
 
 use baton_stack::addr::ConnId;
+use baton_stack::time::Duration;
 
 use crate::codec::{Reader, Wire};
 use crate::names::NodeId;
@@ -34,6 +35,23 @@ pub trait Outbox {
 
 /// The flag of a message that a receiver must not skip when it does not know its kind.
 pub const MUST_KNOW: u8 = 1 << 0;
+/// How long a message may wait for others that go the same way, the least first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Patience {
+    /// Not at all: somebody cannot go on without it.
+    None,
+    /// Until the last datagram to that node is so old: it is welcome, but not worth a datagram of its own where there are many.
+    Gap(Duration),
+    /// So long: it only ends repetitions, or the way of packets that arrive all the same.
+    For(Duration),
+}
+
+/// How old the last datagram to a node is when a hint has one of its own.
+pub const HINT_GAP: Duration = Duration::from_millis(1);
+/// How long INSTALLED waits for company. Meanwhile the former owner passes the client's packets on.
+pub const INSTALLED_PATIENCE: Duration = Duration::from_millis(4);
+/// How long a confirmation waits for company: a part of the time after which what it confirms is repeated.
+pub const CONFIRMATION_PATIENCE: Duration = Duration::from_millis(5);
 /// The length of a message's header, in bytes.
 pub const MESSAGE_HEADER_BYTES: usize = 4;
 
@@ -46,6 +64,9 @@ macro_rules! messages {
         }
 
         impl<'a> Message<'a> {
+            /// Every kind, as on the wire, with its name.
+            pub const KINDS: &'static [(u8, &'static str)] = &[$(($kind, stringify!($name)),)+];
+
             /// The kind, as on the wire.
             #[must_use]
             pub const fn kind(&self) -> u8 {
@@ -207,6 +228,19 @@ impl<'a> Message<'a> {
             | Self::Closed(Closed { c, .. })
             | Self::ClosedAck(ClosedAck { c })
             | Self::Over(Over { c }) => Some(*c),
+        }
+    }
+
+    /// How long the message may wait for others that go the same way.
+    #[must_use]
+    pub const fn patience(&self) -> Patience {
+        match self {
+            Self::Installed(_) => Patience::For(INSTALLED_PATIENCE),
+            Self::Routed(_) | Self::Done(_) | Self::Release(_) | Self::Released(_) | Self::ClosedAck(_) => {
+                Patience::For(CONFIRMATION_PATIENCE)
+            }
+            Self::Prefetch(_) => Patience::Gap(HINT_GAP),
+            _ => Patience::None,
         }
     }
 

@@ -31,6 +31,8 @@ pub const RECORD_RETRY: Duration = Duration::from_millis(20);
 /// The longest wait between two repetitions of a record. They go on for as long as the node's lease does, or until the
 /// other node's life is over.
 pub const RECORD_RETRY_MAX: Duration = Duration::from_millis(500);
+/// How long a donor that keeps what was in flight has for its word, which comes with RELEASED, before it is asked for it.
+pub const RECORD_TAIL_RETRY: Duration = Duration::from_secs(1);
 /// How long the next part of an image may take before the attempt is refused.
 pub const PART_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -104,6 +106,8 @@ struct Record {
     donor_knows: bool,
     front_end_knows: bool,
     retry: Retry,
+    /// Until when the donor is not told again.
+    donor_has_until: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -188,6 +192,13 @@ impl Recipient {
     /// The node has thawed the image and owns the connection from now on.
     pub fn install(&mut self, now: Instant, attempt: Attempt, donor: NodeId, out: &mut impl Outbox) {
         self.decide(now, attempt, Some(donor), Verdict::Installed, out);
+    }
+
+    /// The donor of an installed image keeps what was in flight: it confirms with RELEASED, later than others.
+    pub fn leave_time(&mut self, now: Instant, attempt: Attempt) {
+        if let Some(record) = self.records.get_mut(&attempt) {
+            record.donor_has_until = now + RECORD_TAIL_RETRY;
+        }
     }
 
     /// The node does not take the image, and never will.
@@ -284,7 +295,7 @@ impl Recipient {
                     record.retry.at = now + MESSAGE_LIFE;
                 } else {
                     record.retry.again(now, RECORD_RETRY, RECORD_RETRY_MAX);
-                    record.tell(attempt, self.g, out);
+                    record.tell(now, attempt, self.g, out);
                 }
                 self.due.insert((record.retry.at, attempt));
             }
@@ -384,8 +395,9 @@ impl Recipient {
             donor_knows: donor.is_none(),
             front_end_knows: verdict != Verdict::Installed,
             retry: Retry::new(now, RECORD_RETRY),
+            donor_has_until: now,
         };
-        record.tell(attempt, self.g, out);
+        record.tell(now, attempt, self.g, out);
         if verdict == Verdict::Revoked {
             record.tell_front_end(attempt, self.g, out);
         }
@@ -438,14 +450,15 @@ impl Record {
         self.donor_knows |= self.donor == Some(NodeId::FRONT_END);
     }
 
-    /// Says the verdict to everybody who has not confirmed it.
-    fn tell(&self, attempt: Attempt, g: Generation, out: &mut impl Outbox) {
+    /// Says the verdict to everybody who has not confirmed it and has had time to.
+    fn tell(&self, now: Instant, attempt: Attempt, g: Generation, out: &mut impl Outbox) {
         if !self.front_end_knows {
             self.tell_front_end(attempt, g, out);
         }
         let also_front_end = self.donor == Some(NodeId::FRONT_END) && self.verdict == Verdict::Installed;
         if let Some(donor) = self.donor
             && !self.donor_knows
+            && self.donor_has_until <= now
             && (!also_front_end || self.front_end_knows)
         {
             self.tell_donor(attempt, g, donor, out);

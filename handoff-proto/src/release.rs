@@ -19,10 +19,10 @@ use crate::message::{Outbox, Release, Released};
 use crate::names::{Epoch, NodeId};
 use crate::retry::Retry;
 
-/// How long a RELEASE waits for more to say: about a heartbeat.
+/// How long the RELEASE of all that a holder keeps waits for company: about a heartbeat.
 pub const RELEASE_DELAY: Duration = Duration::from_millis(250);
-/// With so many bytes to release it waits no longer.
-pub const RELEASE_BYTES: u64 = 256 << 10;
+/// How long the RELEASE of a part waits for the rest: longer than most windows take to be acknowledged, so that a move has one.
+pub const RELEASE_PART_DELAY: Duration = Duration::from_secs(1);
 /// The wait before RELEASE is repeated first.
 pub const RELEASE_RETRY: Duration = Duration::from_millis(50);
 /// The longest wait between two of them. They go on for as long as the node's lease does, or the holder's life.
@@ -85,7 +85,7 @@ impl Releases {
     pub fn finish(&mut self, now: Instant, c: ConnId, holder: NodeId) {
         self.change((c, holder), |entry| {
             (entry.up_to, entry.is_last) = (u64::MAX, true);
-            entry.due = entry.due.min(now + RELEASE_DELAY);
+            entry.due = entry.due.min(now + entry.patience());
         });
     }
 
@@ -118,7 +118,7 @@ impl Releases {
         }
         self.change(key, |entry| {
             entry.retry = None;
-            entry.due = if entry.up_to > entry.said { now + RELEASE_DELAY } else { now + RELEASE_KEEP };
+            entry.due = now + if entry.up_to > entry.said { entry.patience() } else { RELEASE_KEEP };
         });
         Ok(())
     }
@@ -192,8 +192,11 @@ impl Releases {
 
 impl Entry {
     fn due_with_news(&self, now: Instant) -> Instant {
-        let wait = if self.up_to.saturating_sub(self.said) >= RELEASE_BYTES { Duration::ZERO } else { RELEASE_DELAY };
         // Under way already: what is new is said with the repetition, or after the answer.
-        if self.retry.is_some() { self.due } else { self.due.min(now + wait) }
+        if self.retry.is_some() { self.due } else { self.due.min(now + self.patience()) }
+    }
+
+    const fn patience(&self) -> Duration {
+        if self.is_last { RELEASE_DELAY } else { RELEASE_PART_DELAY }
     }
 }

@@ -14,8 +14,10 @@
 
 mod hello;
 mod peer;
+mod traffic;
 mod unseal;
 
+pub use traffic::Traffic;
 pub use unseal::{Captured, Unsealer};
 
 use std::collections::{BTreeSet, VecDeque};
@@ -23,7 +25,7 @@ use std::collections::{BTreeSet, VecDeque};
 use ahash::RandomState;
 use baton_stack::addr::IpAddr;
 use baton_stack::drop::DropReason;
-use baton_stack::time::{Duration, Instant};
+use baton_stack::time::{Duration, Instant, earliest};
 use hashbrown::HashMap;
 
 use crate::codec::{Reader, Wire};
@@ -129,6 +131,11 @@ pub struct Sessions {
     ready: VecDeque<PeerIndex>,
     /// When a HELLO is due, or a postponement over.
     due: BTreeSet<(Instant, PeerIndex)>,
+    /// Peers for which something was queued since the last look at the clock.
+    news: Vec<PeerIndex>,
+    /// Until when it may wait.
+    flushes: BTreeSet<(Instant, PeerIndex)>,
+    said: Traffic,
     events: VecDeque<SessionEvent>,
     scratch: Vec<u8>,
 }
@@ -147,6 +154,9 @@ impl Sessions {
             by_addr: HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
             ready: VecDeque::new(),
             due: BTreeSet::new(),
+            news: Vec::new(),
+            flushes: BTreeSet::new(),
+            said: Traffic::default(),
             events: VecDeque::new(),
             scratch: Vec::new(),
         }
@@ -250,7 +260,14 @@ impl Sessions {
         u16::try_from(part).unwrap_or(u16::MAX)
     }
 
-    /// Queues a message. It leaves with others, in order, once the session is up.
+    /// What was said so far.
+    #[must_use]
+    pub const fn said(&self) -> &Traffic {
+        &self.said
+    }
+
+    /// Queues a message. It leaves with others, in order, once the session is up: at once, or, if it has patience
+    /// ([`Message::patience`]), with the next one to the same node that has none.
     ///
     /// # Errors
     /// It is dropped: an unknown peer, a message longer than a datagram, or a full queue.
@@ -262,8 +279,11 @@ impl Sessions {
         if self.scratch.len() > usize::from(entry.datagram_bytes(me)) - HEADER_BYTES - TAG_BYTES {
             return Err(DropReason::MessageLimit);
         }
-        entry.push(&self.scratch)?;
-        self.make_ready(peer);
+        let had_news = entry.has_news();
+        entry.push(&self.scratch, message.patience())?;
+        if !had_news {
+            self.news.push(peer);
+        }
         Ok(())
     }
 
@@ -276,6 +296,14 @@ impl Sessions {
 
     /// The next datagram that may be written; asked again until `None` (or until nothing can be sent). Peers take turns.
     pub fn next_transmit(&mut self, now: Instant) -> Option<Outgoing> {
+        self.note_patience(now);
+        while let Some((at, index)) = self.flushes.first().copied().filter(|(at, _)| *at <= now) {
+            self.flushes.remove(&(at, index));
+            if let Some(peer) = self.peers.get_mut(index.0) {
+                peer.flush();
+            }
+            self.make_ready(index);
+        }
         while let Some((at, index)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
             self.due.remove(&(at, index));
             if let Some(peer) = self.peers.get_mut(index.0) {
@@ -297,9 +325,12 @@ impl Sessions {
     /// Writes the next datagram for `peer` and returns its length; zero if there is none or `buf` is too short for it.
     pub fn write_datagram(&mut self, now: Instant, index: PeerIndex, buf: &mut [u8]) -> usize {
         let Some(peer) = self.peers.get_mut(index.0) else { return 0 };
-        let len = peer.write(now, &self.me, buf);
+        let len = peer.write(now, &self.me, buf, &mut self.said);
         if let Some(at) = peer.take_deadline() {
             self.due.insert((at, index));
+        }
+        if let Some(at) = peer.take_flushed() {
+            self.flushes.remove(&(at, index));
         }
         // To the back of the line.
         self.ready.retain(|ready| *ready != index);
@@ -367,7 +398,26 @@ impl Sessions {
     /// When [`Self::next_transmit`] has something new; [`Instant::ZERO`] if it has something now.
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
-        if self.ready.is_empty() { self.due.first().map(|(at, _)| *at) } else { Some(Instant::ZERO) }
+        if !self.ready.is_empty() || !self.news.is_empty() {
+            return Some(Instant::ZERO);
+        }
+        let first = |times: &BTreeSet<(Instant, PeerIndex)>| times.first().map(|(at, _)| *at);
+        earliest(first(&self.due), first(&self.flushes))
+    }
+
+    /// Notes until when what was queued since the last look at the clock may wait.
+    fn note_patience(&mut self, now: Instant) {
+        while let Some(index) = self.news.pop() {
+            let Some(peer) = self.peers.get_mut(index.0) else { continue };
+            if let Some((at, before)) = peer.note_patience(now) {
+                if let Some(before) = before {
+                    self.flushes.remove(&(before, index));
+                }
+                self.flushes.insert((at, index));
+            } else if peer.has_output() {
+                self.make_ready(index);
+            }
+        }
     }
 
     fn sender(&self, from: IpAddr, core: u8) -> Option<PeerIndex> {

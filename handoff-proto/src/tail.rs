@@ -142,17 +142,18 @@ impl TailStore {
             && extents <= self.limits.extents.saturating_sub(self.extents)
     }
 
-    /// Keeps what was sent on a connection that goes to `to` under `e2`; before, [`Self::has_room`] said that there is room.
+    /// Keeps what was sent on a connection that goes to `to` under `e2`; before, [`Self::has_room`] said that there is room. False if
+    /// that is nothing.
     pub fn keep(
         &mut self,
         now: Instant,
         (c, e2, to): (ConnId, Epoch, NodeId),
         kept: Vec<Kept>,
         content: &mut impl Content,
-    ) {
+    ) -> bool {
         self.discard(c, content);
         if kept.is_empty() {
-            return;
+            return false;
         }
         self.bytes += kept.iter().map(|kept| kept.extent.len).sum::<u64>();
         self.extents += kept.len();
@@ -162,6 +163,7 @@ impl TailStore {
         let tail = Tail { kept: kept.into(), given: e2, owner: (e2, to), ask, push };
         self.due.insert((tail.due(), c));
         self.by_connection.insert(c, tail);
+        true
     }
 
     /// Takes a tail out: the connection is back. Nothing is given back to the content store.

@@ -6,7 +6,7 @@ use baton_stack::addr::{ConnId, IpAddr, Ipv4Addr};
 use baton_stack::drop::DropReason;
 use baton_stack::time::Instant;
 use handoff_proto::header::HEADER_BYTES;
-use handoff_proto::message::{Done, Handoff};
+use handoff_proto::message::{Handoff, Thaw};
 use handoff_proto::names::{Boot, Epoch, Generation};
 use handoff_proto::seal::ClusterSecret;
 use handoff_proto::session::{Identity, PeerIndex, Role, Sessions};
@@ -98,7 +98,7 @@ impl Range {
         let bytes = [7; 700];
         let part = Handoff { c, base: e, e2: e, g: Generation(1), total: 700, part_bytes: 700, part: 0, bytes: &bytes };
         self.friend.send(P, &part.into()).unwrap();
-        self.friend.send(P, &Done { c, e2: e }.into()).unwrap();
+        self.friend.send(P, &Thaw { c, e2: e }.into()).unwrap();
         self.said += 2;
         assert_eq!(self.exchange(ms), 2, "a friend's word was not heard");
     }
@@ -148,7 +148,7 @@ fn outsider() -> Vec<Vec<u8>> {
     mirror.add_peer(at(0), "a", 0, FRIEND).unwrap();
     let mut all = vec![];
     for _ in 0..6 {
-        let _ = liar.send(P, &Done { c: ConnId(1), e2: Epoch(9) }.into());
+        let _ = liar.send(P, &Thaw { c: ConnId(1), e2: Epoch(9) }.into());
         for mut datagram in datagrams(at(0), &mut liar) {
             all.push(datagram.clone());
             let _ = mirror.handle_datagram(at(0), FRIEND, &mut datagram);

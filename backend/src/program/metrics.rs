@@ -9,6 +9,7 @@
 //! | `baton_prefetches_total` | `event`: what became of words of requests that are about to come; `sent` at front-ends |
 //! | `baton_lease_held` | `frontend` |
 //! | `baton_drops_total` | `reason` |
+//! | `baton_messages_sent_total` | `message`: its kind |
 
 use crate::ahead::AheadCounts;
 use crate::stats::{Snapshot, Stats, TailNumbers};
@@ -24,6 +25,7 @@ pub(super) fn add(snapshot: &Snapshot, metrics: &mut Metrics) {
     let Snapshot {
         stats,
         drops,
+        said,
         windows,
         connections,
         leaving,
@@ -36,6 +38,9 @@ pub(super) fn add(snapshot: &Snapshot, metrics: &mut Metrics) {
         leases,
     } = snapshot;
     metrics.drops(drops);
+    let help = "Messages to other nodes, by kind";
+    metrics.counters("baton_messages_sent_total", help, ["message"], said.messages().map(|(name, n)| ([name], n)));
+    metrics.counter("baton_datagrams_sent_total", "Datagrams with messages to other nodes", said.datagrams);
     metrics.windows(windows);
     let rows = [(["owned"], *connections as f64), (["leaving"], *leaving as f64)];
     metrics.gauges("baton_connections", "Connections now, by state", ["state"], rows);
@@ -161,6 +166,7 @@ mod tests {
     use handoff_proto::message::RefuseReason;
     use handoff_proto::names::Boot;
     use handoff_proto::seal::ClusterSecret;
+    use handoff_proto::session::Traffic;
     use std::collections::BTreeSet;
 
     fn text(snapshot: &Snapshot) -> String {
@@ -209,6 +215,9 @@ mod tests {
     fn known_numbers_are_where_they_belong() {
         let mut drops = DropCounters::default();
         drops.count(DropReason::HoldLimit);
+        let mut said = Traffic::default();
+        said.datagrams += 141;
+        said.count(16);
         let windows = Windows { bytes: 9_000, bytes_max: 10_000, refused: 130 };
         let stats = Stats {
             requests: 101,
@@ -254,6 +263,7 @@ mod tests {
         let counts = Snapshot {
             stats,
             drops,
+            said,
             windows,
             connections,
             leaving,
@@ -274,6 +284,8 @@ mod tests {
     const EXPECTED: &str = r#"baton_window_growth_bytes 9000.0
 baton_window_growth_refused_total 130
 baton_drops_total{reason="hold_limit"} 1
+baton_messages_sent_total{message="Handoff"} 1
+baton_datagrams_sent_total 141
 baton_connections{state="owned"} 50.0
 baton_connections{state="leaving"} 4.0
 baton_holding_packets 3.0

@@ -8,6 +8,7 @@
 //! | `baton_handoffs_refused_total` | `kind`, `reason`: the recipient's, or `arbiter` |
 //! | `baton_resets_total` | `cause` |
 //! | `baton_drops_total` | `reason` |
+//! | `baton_messages_sent_total` | `message`: its kind |
 
 use crate::stats::{NodeSnapshot, Snapshot, Stats};
 use baton_host::Metrics;
@@ -19,9 +20,22 @@ const KIND: &str = "first";
 
 /// Adds all numbers. Nothing is left out: a new counter does not compile until it has a name here.
 pub(super) fn add(snapshot: &Snapshot, metrics: &mut Metrics) {
-    let Snapshot { stats, drops, windows, nodes, connections: _, time_wait: _, half_open: _, owned: _, leaving: _ } =
-        snapshot;
+    let Snapshot {
+        stats,
+        drops,
+        said,
+        windows,
+        nodes,
+        connections: _,
+        time_wait: _,
+        half_open: _,
+        owned: _,
+        leaving: _,
+    } = snapshot;
     metrics.drops(drops);
+    let help = "Messages to other nodes, by kind";
+    metrics.counters("baton_messages_sent_total", help, ["message"], said.messages().map(|(name, n)| ([name], n)));
+    metrics.counter("baton_datagrams_sent_total", "Datagrams with messages to other nodes", said.datagrams);
     metrics.windows(windows);
     let rows = snapshot.places().map(|(state, number)| ([state], number as f64));
     metrics.gauges("baton_connections", "Connections now, by state", ["state"], rows);
@@ -138,6 +152,7 @@ mod tests {
     use handoff_proto::message::RefuseReason;
     use handoff_proto::names::Boot;
     use handoff_proto::seal::ClusterSecret;
+    use handoff_proto::session::Traffic;
     use std::collections::BTreeSet;
 
     fn text(snapshot: &Snapshot) -> String {
@@ -184,6 +199,9 @@ mod tests {
     fn known_numbers_are_where_they_belong() {
         let mut drops = DropCounters::default();
         drops.count(DropReason::HalfOpenLimit);
+        let mut said = Traffic::default();
+        said.datagrams += 141;
+        said.count(16);
         let windows = Windows { bytes: 9_000, bytes_max: 10_000, refused: 130 };
         let stats = Stats {
             syns: 101,
@@ -218,6 +236,7 @@ mod tests {
         let nodes =
             vec![node, NodeSnapshot { name: "be2".into(), is_up: false, connections: 0, requests: 0, bytes: 0 }];
         let counts = Snapshot {
+            said,
             stats,
             drops,
             windows,
@@ -239,6 +258,8 @@ baton_window_growth_refused_total 130
 baton_ecn_marked_total 121
 baton_ecn_slowed_total 122
 baton_drops_total{reason="half_open_limit"} 1
+baton_messages_sent_total{message="Handoff"} 1
+baton_datagrams_sent_total 141
 baton_connections{state="half_open"} 3.0
 baton_connections{state="owned"} 7.0
 baton_connections{state="leaving"} 4.0

@@ -7,11 +7,11 @@ use baton_stack::time::{Duration, Instant};
 use super::hello::{Challenge, Hello};
 use super::{
     DATAGRAM_BYTES_MIN, HELLO_RETRY, HELLO_RETRY_MAX, Identity, PeerInfo, QUEUE_BYTES_BEFORE_SESSION_MAX,
-    QUEUE_BYTES_MAX,
+    QUEUE_BYTES_MAX, Traffic,
 };
 use crate::codec::Reader;
 use crate::header::{DatagramKind, HEADER_BYTES, Header, SessionTag, VERSION_MAX, VERSION_MIN};
-use crate::message::{MESSAGE_HEADER_BYTES, NodeName};
+use crate::message::{MESSAGE_HEADER_BYTES, NodeName, Patience};
 use crate::names::Boot;
 use crate::recipient::MESSAGE_LIFE;
 use crate::retry::Retry;
@@ -58,6 +58,13 @@ pub(super) struct Peer {
     /// To be noted by the caller.
     deadline: Option<Instant>,
     queue: Queue,
+    /// Whether what waits is written now. If not, it waits for company, until `flush_at`.
+    is_pressing: bool,
+    /// How long what was queued since the last look at the clock may wait.
+    patience: Option<Patience>,
+    flush_at: Option<Instant>,
+    /// When all that waited had been written last.
+    written_at: Option<Instant>,
     /// Whether it stands in the line of those with output.
     pub(super) is_ready: bool,
 }
@@ -130,6 +137,10 @@ impl Peer {
             answer: None,
             deadline: None,
             queue: Queue::default(),
+            is_pressing: false,
+            patience: None,
+            flush_at: None,
+            written_at: None,
             is_ready: false,
         }
     }
@@ -202,13 +213,50 @@ impl Peer {
         self.session.as_ref().map_or(DATAGRAM_BYTES_MIN, |session| session.info.datagram_bytes).min(mine)
     }
 
-    pub(super) fn push(&mut self, message: &[u8]) -> Result<(), DropReason> {
+    /// Queues a message that may wait for others for so long.
+    pub(super) fn push(&mut self, message: &[u8], patience: Patience) -> Result<(), DropReason> {
         let limit = if self.session.is_some() { QUEUE_BYTES_MAX } else { QUEUE_BYTES_BEFORE_SESSION_MAX };
-        self.queue.push(message, limit)
+        self.queue.push(message, limit)?;
+        self.patience = Some(self.patience.map_or(patience, |before| before.min(patience)));
+        Ok(())
+    }
+
+    /// Whether something was queued, and nobody has noted until when it may wait.
+    pub(super) const fn has_news(&self) -> bool {
+        self.patience.is_some()
+    }
+
+    /// Notes until when what was queued may wait: that time, if it is sooner than what was noted before, and what was. What has no
+    /// patience does not wait, nor does more than a datagram holds.
+    pub(super) fn note_patience(&mut self, now: Instant) -> Option<(Instant, Option<Instant>)> {
+        let at = match self.patience.take()? {
+            Patience::None => now,
+            Patience::Gap(gap) => self.written_at.map_or(now, |at| now.max(at + gap)),
+            Patience::For(time) => now + time,
+        };
+        if at <= now || self.queue.len() > usize::from(DATAGRAM_BYTES_MIN) {
+            self.is_pressing = true;
+        }
+        if self.is_pressing || self.flush_at.is_some_and(|before| before <= at) {
+            return None;
+        }
+        Some((at, self.flush_at.replace(at)))
+    }
+
+    /// What waits has waited for long enough.
+    pub(super) fn flush(&mut self) {
+        self.flush_at = None;
+        self.is_pressing = !self.queue.is_empty();
+    }
+
+    /// The time until which something would have waited, if all has been written sooner.
+    pub(super) const fn take_flushed(&mut self) -> Option<Instant> {
+        if self.queue.is_empty() { self.flush_at.take() } else { None }
     }
 
     pub(super) fn forget_queued(&mut self) {
         self.queue = Queue::default();
+        (self.is_pressing, self.patience) = (false, None);
     }
 
     /// A deadline has passed.
@@ -225,10 +273,12 @@ impl Peer {
     }
 
     pub(super) fn has_output(&self) -> bool {
-        self.answer.is_some() || self.is_hello_due || self.session.is_some() && !self.queue.is_empty()
+        let may_write = self.session.is_some() && self.is_pressing && !self.queue.is_empty();
+        self.answer.is_some() || self.is_hello_due || may_write
     }
 
-    pub(super) fn write(&mut self, now: Instant, me: &Identity, buf: &mut [u8]) -> usize {
+    /// Writes the next datagram, and counts the messages in it.
+    pub(super) fn write(&mut self, now: Instant, me: &Identity, buf: &mut [u8], said: &mut Traffic) -> usize {
         if let Some(answer) = self.answer {
             let len = self.write_hello(now, me, Some(answer), buf);
             if len > 0 {
@@ -245,7 +295,7 @@ impl Peer {
             self.is_hello_due = false;
             return self.write_hello(now, me, None, buf);
         }
-        self.write_sealed(now, me, buf).unwrap_or(0)
+        self.write_sealed(now, me, buf, said).unwrap_or(0)
     }
 
     pub(super) fn handle_hello(
@@ -383,7 +433,10 @@ impl Peer {
                 }
                 self.is_unconfirmed = self.leads;
             }
-            Some(_) => (self.queue, self.old, self.is_unconfirmed) = (Queue::default(), None, false),
+            Some(_) => {
+                self.forget_queued();
+                (self.old, self.is_unconfirmed) = (None, false);
+            }
             None => {}
         }
         if self.is_unconfirmed {
@@ -452,13 +505,16 @@ impl Peer {
         }
     }
 
-    fn write_sealed(&mut self, now: Instant, me: &Identity, buf: &mut [u8]) -> Option<usize> {
+    fn write_sealed(&mut self, now: Instant, me: &Identity, buf: &mut [u8], said: &mut Traffic) -> Option<usize> {
         let limit = usize::from(self.datagram_bytes(me)).min(buf.len());
         let room = limit.checked_sub(HEADER_BYTES + TAG_BYTES)?;
         let (head, rest) = buf.split_at_mut_checked(HEADER_BYTES)?;
-        let len = self.queue.pop_into(rest.get_mut(..room)?);
+        let len = self.queue.pop_into(rest.get_mut(..room)?, said);
         if len == 0 {
             return None;
+        }
+        if self.queue.is_empty() {
+            (self.is_pressing, self.patience, self.written_at) = (false, None, Some(now));
         }
         let session = self.writing()?;
         let (counter, tag) = (session.sealer.next_counter()?, session.tag);
@@ -467,6 +523,7 @@ impl Peer {
         let (body, rest) = rest.split_at_mut_checked(len)?;
         let tag = self.writing()?.sealer.seal(counter, head, body)?;
         rest.get_mut(..TAG_BYTES)?.copy_from_slice(&tag);
+        said.datagrams += 1;
         Some(HEADER_BYTES + len + TAG_BYTES)
     }
 }
@@ -494,11 +551,15 @@ struct Queue {
 
 impl Queue {
     const fn is_empty(&self) -> bool {
-        self.start == self.bytes.len()
+        self.len() == 0
+    }
+
+    const fn len(&self) -> usize {
+        self.bytes.len() - self.start
     }
 
     fn push(&mut self, message: &[u8], limit: usize) -> Result<(), DropReason> {
-        if self.bytes.len() - self.start + message.len() > limit {
+        if self.len() + message.len() > limit {
             return Err(DropReason::MessageLimit);
         }
         if self.start > self.bytes.len() / 2 {
@@ -509,16 +570,17 @@ impl Queue {
         Ok(())
     }
 
-    /// Moves as many whole messages as fit, at least one if any fits.
-    fn pop_into(&mut self, out: &mut [u8]) -> usize {
+    /// Moves as many whole messages as fit, at least one if any fits, and counts them.
+    fn pop_into(&mut self, out: &mut [u8], said: &mut Traffic) -> usize {
         let waiting = self.bytes.get(self.start..).unwrap_or_default();
         let mut reader = Reader::new(waiting);
         let mut len = 0;
-        while let Some(body) = reader.array::<2>().and_then(|_| reader.take::<&[u8]>()) {
+        while let Some(([kind, _], body)) = reader.array::<2>().and_then(|head| Some((head, reader.take::<&[u8]>()?))) {
             if len + MESSAGE_HEADER_BYTES + body.len() > out.len() {
                 break;
             }
             len += MESSAGE_HEADER_BYTES + body.len();
+            said.count(kind);
         }
         out.iter_mut().zip(waiting.iter().take(len)).for_each(|(to, from)| *to = *from);
         self.start += len;

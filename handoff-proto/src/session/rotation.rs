@@ -3,7 +3,7 @@
 use baton_stack::addr::{ConnId, Ipv4Addr};
 
 use super::*;
-use crate::message::Done;
+use crate::message::Thaw;
 use crate::names::Epoch;
 use crate::seal::{ClusterSecret, SECRETS_MAX, SecretsError};
 
@@ -71,7 +71,7 @@ impl Pair {
             for from in 0..2 {
                 if with_messages {
                     self.sent += 1;
-                    self.nodes[from].send(P, &Done { c: ConnId(self.sent), e2: Epoch(1) }.into()).unwrap();
+                    self.nodes[from].send(P, &Thaw { c: ConnId(self.sent), e2: Epoch(1) }.into()).unwrap();
                 }
                 self.carry(from);
             }

@@ -2,7 +2,10 @@ use baton_stack::addr::{ConnId, Ipv4Addr};
 
 use super::*;
 use crate::header::{Header, KIND_UNSEALED};
-use crate::message::{ClosedAck, Done, Handoff, Tail};
+use crate::message::{
+    CONFIRMATION_PATIENCE, ClosedAck, Handoff, INSTALLED_PATIENCE, Installed, Patience, Prefetch, RequestKey, Routed,
+    Tail, Thaw,
+};
 use crate::names::{Epoch, Generation};
 use crate::recipient::MESSAGE_LIFE;
 use crate::seal::ClusterSecret;
@@ -78,8 +81,8 @@ fn talk(now: Instant, a: &mut Sessions, b: &mut Sessions) -> Vec<&'static str> {
     }
 }
 
-fn done(n: u64) -> Message<'static> {
-    Done { c: ConnId(n), e2: Epoch(1) }.into()
+fn thaw(n: u64) -> Message<'static> {
+    Thaw { c: ConnId(n), e2: Epoch(1) }.into()
 }
 
 #[test]
@@ -98,7 +101,7 @@ fn three_datagrams_make_a_session_and_one_carries_many_messages() {
     assert_eq!(deliver(at(0), B, &mut a, &answer[0]), Ok(vec![]));
     assert_eq!(a.poll_event(), Some(SessionEvent::PeerBooted { peer: P, boot: Boot(20) }));
     for n in 0..40 {
-        a.send(P, &done(n)).unwrap();
+        a.send(P, &thaw(n)).unwrap();
     }
     let rest = datagrams(at(0), &mut a);
     assert_eq!(rest.len(), 2, "one answer, one datagram for forty messages");
@@ -142,9 +145,9 @@ fn any_datagram_of_the_handshake_may_be_lost() {
                 let _ = survives().then(|| deliver(at(ms), B, &mut a, &datagram));
             }
         }
-        a.send(P, &done(1)).unwrap();
-        b.send(P, &done(2)).unwrap();
-        assert_eq!(talk(at(2_001), &mut a, &mut b), ["Done", "Done"], "lost {lost:06b}");
+        a.send(P, &thaw(1)).unwrap();
+        b.send(P, &thaw(2)).unwrap();
+        assert_eq!(talk(at(2_001), &mut a, &mut b), ["Thaw", "Thaw"], "lost {lost:06b}");
     }
 }
 
@@ -168,9 +171,9 @@ fn any_datagram_of_a_new_life_s_handshake_may_be_lost() {
                 let _ = survives().then(|| deliver(at(ms), B, &mut a, &datagram));
             }
         }
-        a.send(P, &done(1)).unwrap();
-        b.send(P, &done(2)).unwrap();
-        assert_eq!(talk(at(2_001), &mut a, &mut b), ["Done", "Done"], "lost {lost:06b}");
+        a.send(P, &thaw(1)).unwrap();
+        b.send(P, &thaw(2)).unwrap();
+        assert_eq!(talk(at(2_001), &mut a, &mut b), ["Thaw", "Thaw"], "lost {lost:06b}");
     }
 }
 
@@ -186,7 +189,7 @@ fn a_replayed_or_reflected_hello_changes_nothing() {
     deliver(at(0), B, &mut a, &answer).unwrap();
     talk(at(0), &mut a, &mut b);
     while a.poll_event().is_some() || b.poll_event().is_some() {}
-    a.send(P, &done(1)).unwrap();
+    a.send(P, &thaw(1)).unwrap();
     let sealed = datagrams(at(1), &mut a).remove(0);
 
     // Again: an answer at most, no event, and the keys stay.
@@ -199,28 +202,28 @@ fn a_replayed_or_reflected_hello_changes_nothing() {
     // To whom it came from.
     assert_eq!(deliver(at(5), B, &mut a, &hello), Err(DropReason::MessageUnsealed));
     assert_eq!(deliver(at(5), B, &mut a, &sealed), Err(DropReason::MessageStale));
-    assert_eq!(deliver(at(5), A, &mut b, &sealed), Ok(vec!["Done"]));
+    assert_eq!(deliver(at(5), A, &mut b, &sealed), Ok(vec!["Thaw"]));
     assert_eq!(deliver(at(5), A, &mut b, &sealed), Err(DropReason::MessageReplayed));
 }
 
 #[test]
 fn a_new_life_gets_new_keys_and_the_old_one_is_not_listened_to() {
     let (mut a, mut b) = friends();
-    b.send(P, &done(1)).unwrap();
+    b.send(P, &thaw(1)).unwrap();
     let old = datagrams(at(1), &mut b).remove(0);
-    a.send(P, &done(2)).unwrap();
+    a.send(P, &thaw(2)).unwrap();
 
     let mut reborn = sessions("b", 21, 3);
     reborn.add_peer(at(2), "a", 0, A).unwrap();
     assert_eq!(deliver(at(2), A, &mut reborn, &datagrams(at(2), &mut a)[0]), Err(DropReason::MessageStale));
-    a.send(P, &done(3)).unwrap();
+    a.send(P, &thaw(3)).unwrap();
     let hello = datagrams(at(2), &mut reborn).remove(0);
     deliver(at(2), B, &mut a, &hello).unwrap();
     assert_eq!(a.boot(P), Some(Boot(20)), "not proved yet");
     assert!(talk(at(2), &mut a, &mut reborn).is_empty(), "what waited for the old life is gone");
     assert_eq!(a.poll_event(), Some(SessionEvent::PeerBooted { peer: P, boot: Boot(21) }));
-    a.send(P, &done(4)).unwrap();
-    assert_eq!(talk(at(3), &mut a, &mut reborn), ["Done"]);
+    a.send(P, &thaw(4)).unwrap();
+    assert_eq!(talk(at(3), &mut a, &mut reborn), ["Thaw"]);
 
     assert_eq!(deliver(at(3), B, &mut a, &old), Err(DropReason::MessageStale));
     for boot in [20, 21] {
@@ -275,23 +278,23 @@ fn damaged_datagrams_are_counted_and_change_nothing() {
     deliver(at(0), B, &mut a, &answer).unwrap();
     talk(at(0), &mut a, &mut b);
     while a.poll_event().is_some() {}
-    b.send(P, &done(7)).unwrap();
+    b.send(P, &thaw(7)).unwrap();
     let sealed = datagrams(at(0), &mut b).remove(0);
     refused(&mut a, &sealed);
-    assert_eq!(deliver(at(0), B, &mut a, &sealed), Ok(vec!["Done"]));
+    assert_eq!(deliver(at(0), B, &mut a, &sealed), Ok(vec!["Thaw"]));
 }
 
 #[test]
 fn a_message_that_does_not_decode_spares_its_neighbours() {
     let (mut a, mut b) = friends();
-    a.send(P, &done(1)).unwrap();
-    a.peers[0].push(&[199, 1, 0, 0]).unwrap();
-    a.peers[0].push(&[199, 0, 0, 0]).unwrap();
-    a.send(P, &done(2)).unwrap();
+    a.send(P, &thaw(1)).unwrap();
+    a.peers[0].push(&[199, 1, 0, 0], Patience::None).unwrap();
+    a.peers[0].push(&[199, 0, 0, 0], Patience::None).unwrap();
+    a.send(P, &thaw(2)).unwrap();
     let mut datagram = datagrams(at(1), &mut a).remove(0);
     let (_, messages) = b.handle_datagram(at(1), A, &mut datagram).unwrap();
     let all: Vec<_> = messages.collect();
-    assert_eq!(all, [Ok(done(1)), Err(DropReason::MessageMalformed), Ok(done(2))]);
+    assert_eq!(all, [Ok(thaw(1)), Err(DropReason::MessageMalformed), Ok(thaw(2))]);
 }
 
 #[test]
@@ -350,16 +353,16 @@ fn an_old_datagram_is_dropped() {
     let (mut a, mut b) = friends();
     let life = u64::try_from(MESSAGE_LIFE.as_millis()).unwrap();
     let mut sent = |now| {
-        a.send(P, &done(1)).unwrap();
+        a.send(P, &thaw(1)).unwrap();
         datagrams(now, &mut a).remove(0)
     };
-    let (first, second, third) = (sent(at(100)), sent(at(100)), sent(at(100)));
-    assert_eq!(deliver(at(100 + life), A, &mut b, &first), Ok(vec!["Done"]));
+    let (first, second, third) = (sent(at(100)), sent(at(101)), sent(at(102)));
+    assert_eq!(deliver(at(100 + life), A, &mut b, &first), Ok(vec!["Thaw"]));
     assert_eq!(deliver(at(100 + life + 20), A, &mut b, &second), Err(DropReason::MessageStale));
     // An hour later, on a clock that has lost 0.4 s against the sender's: not taken for an old one.
     let hour = 3_600_000;
     let later = sent(at(hour));
-    assert_eq!(deliver(at(hour + 400), A, &mut b, &later), Ok(vec!["Done"]));
+    assert_eq!(deliver(at(hour + 400), A, &mut b, &later), Ok(vec!["Thaw"]));
     assert_eq!(deliver(at(hour), A, &mut b, &third), Err(DropReason::MessageStale));
 }
 
@@ -370,18 +373,18 @@ fn an_old_session_drops_old_datagrams_too() {
     let life = u64::try_from(MESSAGE_LIFE.as_millis()).unwrap();
     let day = 86_400_000;
     let mut sent = |now| {
-        a.send(P, &done(1)).unwrap();
+        a.send(P, &thaw(1)).unwrap();
         datagrams(now, &mut a).remove(0)
     };
     // One a second, of a clock that loses 50 millionths: 4.3 s in all.
     let late = |ms: u64| ms + ms / 20_000;
     for ms in (1_000..=day).step_by(1_000) {
         let datagram = sent(at(ms));
-        assert_eq!(deliver(at(late(ms)), A, &mut b, &datagram), Ok(vec!["Done"]), "after {ms} ms");
+        assert_eq!(deliver(at(late(ms)), A, &mut b, &datagram), Ok(vec!["Thaw"]), "after {ms} ms");
     }
-    let (young, old) = (sent(at(day + 1_000)), sent(at(day + 1_000)));
-    let received = late(day + 1_000);
-    assert_eq!(deliver(at(received + life), A, &mut b, &young), Ok(vec!["Done"]));
+    let (young, old) = (sent(at(day + 1_001)), sent(at(day + 1_002)));
+    let received = late(day + 1_001);
+    assert_eq!(deliver(at(received + life), A, &mut b, &young), Ok(vec!["Thaw"]));
     assert_eq!(deliver(at(received + life + 20), A, &mut b, &old), Err(DropReason::MessageStale));
 }
 
@@ -434,8 +437,8 @@ fn recorded() -> Vec<Vec<u8>> {
         }
         for n in 0..40 {
             let now = at(100 * life + n);
-            a.send(P, &done(1_000 * life + n)).unwrap();
-            b.send(P, &done(1_000 * life + 500 + n)).unwrap();
+            a.send(P, &thaw(1_000 * life + n)).unwrap();
+            b.send(P, &thaw(1_000 * life + 500 + n)).unwrap();
             for (from_a, datagram) in [(true, datagrams(now, &mut a)), (false, datagrams(now, &mut b))] {
                 for datagram in datagram {
                     let (addr, to) = if from_a { (A, &mut b) } else { (B, &mut a) };
@@ -513,14 +516,131 @@ fn the_last_hello_ack_is_enough_to_read_a_capture() {
 #[test]
 fn no_node_takes_an_unsealed_datagram() {
     let (mut a, mut b) = friends();
-    a.send(P, &done(1)).unwrap();
+    a.send(P, &thaw(1)).unwrap();
     let sealed = datagrams(at(1), &mut a).remove(0);
     let mut clear = sealed[..HEADER_BYTES].to_vec();
-    done(1).encode(&mut clear);
+    thaw(1).encode(&mut clear);
     for tag in [&[][..], &sealed[sealed.len() - TAG_BYTES..]] {
         let mut datagram = [&clear, tag].concat();
         datagram[3] = KIND_UNSEALED;
         assert_eq!(deliver(at(1), A, &mut b, &datagram), Err(DropReason::MessageMalformed));
     }
-    assert_eq!(deliver(at(1), A, &mut b, &sealed), Ok(vec!["Done"]), "and it has changed nothing");
+    assert_eq!(deliver(at(1), A, &mut b, &sealed), Ok(vec!["Thaw"]), "and it has changed nothing");
+}
+
+fn routed(n: u64) -> Message<'static> {
+    Routed { c: ConnId(n), e2: Epoch(1) }.into()
+}
+
+fn installed(n: u64) -> Message<'static> {
+    Installed { c: ConnId(n), e2: Epoch(1), g: Generation(1) }.into()
+}
+
+/// When, in milliseconds, the datagrams of a side leave that is asked whenever it says that it has something to do.
+fn leaves_at(from: &mut Sessions) -> Vec<(u64, Vec<u8>)> {
+    let mut all = vec![];
+    let mut now = at(0);
+    while let Some(due) = from.poll_at().filter(|due| *due < at(1_000)) {
+        now = now.max(due);
+        let ms = now.since(at(0)).as_millis().try_into().unwrap();
+        all.extend(datagrams(now, from).into_iter().map(|datagram| (ms, datagram)));
+    }
+    all
+}
+
+#[test]
+fn what_has_time_waits_for_company_and_no_longer_than_it_may() {
+    let (mut a, mut b) = friends();
+    // Alone: until its time is over, the shortest of all that waits.
+    a.send(P, &routed(1)).unwrap();
+    assert_eq!(a.poll_at(), Some(Instant::ZERO), "somebody must look at the clock");
+    assert!(datagrams(at(0), &mut a).is_empty());
+    assert_eq!(a.poll_at(), Some(at(5)));
+    a.send(P, &installed(2)).unwrap();
+    a.send(P, &routed(3)).unwrap();
+    let left = leaves_at(&mut a);
+    assert_eq!(left.iter().map(|(ms, _)| *ms).collect::<Vec<_>>(), [4]);
+    assert_eq!(deliver(at(4), A, &mut b, &left[0].1), Ok(vec!["Routed", "Installed", "Routed"]));
+    assert_eq!(a.poll_at(), None, "nothing is left to wait for");
+    // With what has no time: at once, in the order in which they were said.
+    a.send(P, &routed(4)).unwrap();
+    assert!(datagrams(at(10), &mut a).is_empty());
+    a.send(P, &thaw(5)).unwrap();
+    a.send(P, &routed(6)).unwrap();
+    let left = datagrams(at(12), &mut a);
+    assert_eq!(left.len(), 1);
+    assert_eq!(deliver(at(12), A, &mut b, &left[0]), Ok(vec!["Routed", "Thaw", "Routed"]));
+    assert_eq!(a.poll_at(), None);
+}
+
+#[test]
+fn what_was_forgotten_makes_nothing_else_hurry() {
+    let (mut a, mut b) = friends();
+    a.send(P, &routed(1)).unwrap();
+    a.send(P, &thaw(1)).unwrap();
+    a.forget_queued(P);
+    assert!(datagrams(at(0), &mut a).is_empty());
+    a.send(P, &routed(2)).unwrap();
+    assert!(datagrams(at(1), &mut a).is_empty());
+    assert!(datagrams(at(5), &mut a).is_empty());
+    let left = datagrams(at(6), &mut a);
+    assert_eq!(deliver(at(6), A, &mut b, &left[0]), Ok(vec!["Routed"]));
+}
+
+#[test]
+fn what_fills_a_datagram_needs_no_company() {
+    let (mut a, mut b) = friends();
+    let begun = a.said().datagrams;
+    for n in 0..77 {
+        a.send(P, &routed(n)).unwrap();
+    }
+    assert!(datagrams(at(0), &mut a).is_empty(), "16 bytes each, 1,232 in all");
+    a.send(P, &routed(77)).unwrap();
+    let left = datagrams(at(0), &mut a);
+    assert_eq!(left.len(), 1);
+    assert_eq!(deliver(at(0), A, &mut b, &left[0]).unwrap(), vec!["Routed"; 78]);
+    assert!(datagrams(at(10), &mut a).is_empty(), "nothing is left to wait for");
+    let said: Vec<_> = a.said().messages().filter(|(_, count)| *count > 0).collect();
+    assert_eq!((a.said().datagrams - begun, said), (1, vec![("Routed", 78)]));
+}
+
+/// A hint has a datagram of its own only where datagrams are rare.
+#[test]
+fn a_hint_waits_for_company_where_there_is_some() {
+    let (mut a, mut b) = friends();
+    let hint = || Prefetch {
+        c: ConnId(1),
+        e2: Epoch(1),
+        g: Generation(1),
+        n: 1,
+        strip: 0,
+        key: RequestKey::new(b"GET", b"", b"/"),
+    };
+    a.send(P, &hint().into()).unwrap();
+    assert_eq!(datagrams(at(10), &mut a).len(), 1, "nothing was said before");
+    let soon = at(10) + Duration::from_micros(300);
+    a.send(P, &hint().into()).unwrap();
+    assert!(datagrams(soon, &mut a).is_empty());
+    assert_eq!(a.poll_at(), Some(at(11)));
+    a.send(P, &thaw(1)).unwrap();
+    let left = datagrams(soon, &mut a);
+    assert_eq!(left.len(), 1);
+    assert_eq!(deliver(soon, A, &mut b, &left[0]), Ok(vec!["Prefetch", "Thaw"]));
+    a.send(P, &hint().into()).unwrap();
+    assert!(datagrams(soon, &mut a).is_empty());
+    assert_eq!(datagrams(at(12), &mut a).len(), 1);
+    a.send(P, &hint().into()).unwrap();
+    assert_eq!(datagrams(at(13), &mut a).len(), 1, "a millisecond later");
+}
+
+/// Patience is a part of the time after which the message, or what it answers, is said again.
+#[test]
+fn patience_is_short_beside_repetitions() {
+    use crate::{closed::CLOSED_RETRY, donor::HANDOFF_RETRY, recipient::RECORD_RETRY, release::RELEASE_RETRY};
+    let shortest = [CLOSED_RETRY, HANDOFF_RETRY, RECORD_RETRY, RELEASE_RETRY].into_iter().min().unwrap();
+    assert!(INSTALLED_PATIENCE + CONFIRMATION_PATIENCE <= shortest / 2);
+    let of = |message: Message<'_>| message.patience();
+    assert_eq!(of(installed(1)), Patience::For(Duration::from_millis(4)));
+    assert_eq!(of(routed(1)), Patience::For(Duration::from_millis(5)));
+    assert_eq!(of(thaw(1)), Patience::None);
 }

@@ -12,7 +12,7 @@ use handoff_proto::codec::Reader;
 use handoff_proto::fetch::{FETCH_BYTES_MAX, FETCH_TRIES_MAX, FETCHES_MAX, Fetcher, TailLost};
 use handoff_proto::message::{Fetch, Message, Release, Released, Tail, TailGone, TailKept};
 use handoff_proto::names::{Epoch, NodeId};
-use handoff_proto::release::{RELEASE_BYTES, RELEASE_DELAY, RELEASE_KEEP, RELEASE_RETRY_MAX, Releases};
+use handoff_proto::release::{RELEASE_DELAY, RELEASE_KEEP, RELEASE_RETRY_MAX, Releases};
 use handoff_proto::tail::{KEPT_RETRY_MAX, PUSH_BYTES, TAIL_PIECE_BYTES, TAIL_QUIET, TailLimits, TailStore};
 
 use crate::world::{Dice, Mail};
@@ -471,21 +471,20 @@ fn releases_wait_for_more_and_are_said_until_heard() {
     };
     releases.note(ms(1), C, HOLDER, 10);
     releases.note(ms(2), C, HOLDER, 20);
-    assert_eq!(releases.poll_at(), Some(ms(1) + RELEASE_DELAY));
-    assert_eq!(said(&mut releases, ms(1) + RELEASE_DELAY), [20]);
-    assert_eq!(said(&mut releases, ms(2) + RELEASE_DELAY), Vec::<u64>::new());
-    assert_eq!(said(&mut releases, ms(400)), [20], "no answer");
+    assert_eq!(releases.poll_at(), Some(ms(1_001)), "a part: the rest may follow");
+    assert_eq!(said(&mut releases, ms(1_001)), [20]);
+    assert_eq!(said(&mut releases, ms(1_002)), Vec::<u64>::new());
+    assert_eq!(said(&mut releases, ms(1_051)), [20], "no answer");
     let released = |up_to| Released { c: C, e: Epoch(2), up_to };
-    assert!(releases.handle_released(ms(401), HOLDER, &released(19)).is_err(), "an old one");
-    releases.handle_released(ms(401), HOLDER, &released(20)).unwrap();
-    assert_eq!(releases.poll_at(), Some(ms(401) + RELEASE_KEEP), "the rest is needed still");
-    releases.note(ms(500), C, HOLDER, 20 + RELEASE_BYTES);
-    assert_eq!(said(&mut releases, ms(500)), [20 + RELEASE_BYTES], "much is said at once");
-    releases.handle_released(ms(501), HOLDER, &released(20 + RELEASE_BYTES)).unwrap();
-    releases.finish(ms(600), C, HOLDER);
-    releases.hurry(ms(600), C);
-    assert_eq!(said(&mut releases, ms(600)), [u64::MAX]);
-    releases.handle_released(ms(601), HOLDER, &released(u64::MAX)).unwrap();
+    assert!(releases.handle_released(ms(1_060), HOLDER, &released(19)).is_err(), "an old one");
+    releases.handle_released(ms(1_060), HOLDER, &released(20)).unwrap();
+    assert_eq!(releases.poll_at(), Some(ms(1_060) + RELEASE_KEEP), "the rest is needed still");
+    releases.note(ms(1_100), C, HOLDER, 30);
+    releases.finish(ms(1_200), C, HOLDER);
+    assert_eq!(releases.poll_at(), Some(ms(1_450)), "all of it: no more follows");
+    releases.hurry(ms(1_300), C);
+    assert_eq!(said(&mut releases, ms(1_300)), [u64::MAX]);
+    releases.handle_released(ms(1_301), HOLDER, &released(u64::MAX)).unwrap();
     assert!(releases.is_empty() && releases.poll_at().is_none());
 }
 

@@ -11,6 +11,8 @@ mod ahead;
 #[cfg(test)]
 mod front_ends;
 #[cfg(test)]
+mod messages;
+#[cfg(test)]
 mod pipeline;
 #[cfg(test)]
 mod tests;

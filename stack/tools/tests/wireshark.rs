@@ -205,8 +205,8 @@ fn conversation() -> Vec<(bool, Vec<u8>)> {
     let be_index = fe.add_peer(now, "be1", 0, BACK_END).unwrap();
     be.add_peer(now, "fe1", 0, FRONT_END).unwrap();
     with_samples(|samples| {
-        let routed = samples.iter().find(|message| message.name() == "Routed").unwrap();
-        fe.send(be_index, routed).unwrap();
+        let thaw = samples.iter().find(|message| message.name() == "Thaw").unwrap();
+        fe.send(be_index, thaw).unwrap();
     });
     let (mut all, mut buf) = (vec![], [0; 1_472]);
     for _ in 0..4 {
@@ -250,7 +250,7 @@ fn a_capture_is_unsealed_with_the_secret_and_read() {
     assert_eq!(said, summary);
     let opened = opened.read();
     assert_eq!(opened.len(), sealed.len());
-    assert!(opened.iter().any(|frame| frame.info == "ROUTED c=0102030405060708 e2=555885348"));
+    assert!(opened.iter().any(|frame| frame.info == "THAW c=0102030405060708 e2=555885348"));
     assert!(opened.iter().all(|frame| frame.experts.is_empty() && frame.is_checksum_good));
 
     let (code, said, closed) = capture.unseal(&[b'x'; 32]);

@@ -176,7 +176,7 @@ fn after_a_move(seed: u64, loss_ppm: u32, trouble: Trouble) -> (Report, Vec<Snap
     scenario.seed = crate::dice::Seed(seed);
     scenario.downlink = LinkSettings { loss_ppm, ..scenario.downlink };
     let moved_at = run_cluster(&scenario).tally.last_move_at.since(Instant::ZERO);
-    scenario.troubles = vec![(moved_at + Duration::from_millis(1), trouble)];
+    scenario.troubles = vec![(moved_at + Duration::from_millis(10), trouble)];
     run_and_ask(&scenario)
 }
 
