@@ -365,6 +365,11 @@ impl FrontEnd {
         if is_served && !self.knows_all(now) {
             return Err(DropReason::OwnerUnknown);
         }
+        // Text may have overtaken the segment that brings the cookie back: a reset would hit a good connection, and both come again.
+        if may_have_cookie && !segment.is_empty() {
+            self.stats.cookies_refused += 1;
+            return Err(DropReason::BadCookie);
+        }
         // A port that listens resets only what acknowledges something (RFC 9293 section 3.10.7.2).
         let is_answered = !is_served || segment.flags.has(Flags::ACK);
         // Whoever guesses learns nothing: a wrong cookie gets the answer that every segment of an unknown flow gets.

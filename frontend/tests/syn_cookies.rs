@@ -261,18 +261,35 @@ fn one_syn_below_the_limit_is_remembered_and_the_one_past_it_is_not() {
     }
 }
 
+/// The network may bring a client's second segment first. It is of no connection yet, and must not end the one that begins.
+#[test]
+fn text_that_overtakes_the_cookie_is_dropped_and_not_reset() {
+    let mut world = World::new(When::Always, false);
+    let flow = world.flow(1);
+    let syn_ack = world.begin(&flow, 1_000);
+    let behind = syn_ack.ack + u32::try_from(REQUEST.len()).unwrap();
+    let more = Segment { seq: behind, payload: b"more", ..third(&syn_ack) };
+    let fin = Segment { seq: behind, flags: Flags::ACK.with(Flags::FIN), payload: b"", ..third(&syn_ack) };
+    for second in [more, fin] {
+        assert!(world.send(&flow, &second).is_empty());
+    }
+    assert_eq!((world.drops(DropReason::BadCookie), world.snapshot().stats.cookies_refused), (2, 2));
+    let answers = world.send(&flow, &third(&syn_ack));
+    assert!(answers.iter().any(|answer| answer.payload == b"503"), "{answers:?}");
+}
+
 #[test]
 fn a_wrong_cookie_gets_the_answer_of_any_unknown_flow() {
     let mut world = World::new(When::Always, false);
     let flow = world.flow(1);
-    let stray = segment(Flags::ACK, SeqNum(1_001), SeqNum(5), 9, REQUEST);
+    let stray = segment(Flags::ACK, SeqNum(1_001), SeqNum(5), 9, b"");
     // None is out yet.
     let before = world.send(&flow, &stray);
     assert_eq!((world.drops(DropReason::UnknownFlow), world.drops(DropReason::BadCookie)), (1, 0));
     let syn_ack = world.begin(&flow, 1_000);
     assert_eq!(world.send(&flow, &stray), before);
     assert_eq!((world.drops(DropReason::UnknownFlow), world.drops(DropReason::BadCookie)), (1, 1));
-    let wrong = Segment { ack: syn_ack.seq + 2, ..third(&syn_ack) };
+    let wrong = Segment { ack: syn_ack.seq + 2, payload: b"", ..third(&syn_ack) };
     let [ref reset] = world.send(&flow, &wrong)[..] else { panic!("one reset") };
     assert_eq!((reset.flags, reset.seq), (Flags::RST, syn_ack.seq + 2));
     assert_eq!((world.snapshot().stats.cookies_refused, world.snapshot().connections), (2, 0));
@@ -280,10 +297,10 @@ fn a_wrong_cookie_gets_the_answer_of_any_unknown_flow() {
     assert_eq!(world.drops(DropReason::BadCookie), 2);
     world.now = world.now + COOKIE_LIFE_MAX;
     world.turn();
-    assert_eq!(world.send(&flow, &third(&syn_ack)).len(), 1);
+    assert_eq!(world.send(&flow, &third(&syn_ack)).len(), 0);
     assert_eq!((world.drops(DropReason::BadCookie), world.snapshot().connections), (3, 0));
     world.now = world.now + Duration::from_micros(1);
-    world.send(&flow, &third(&syn_ack));
+    assert_eq!(world.send(&flow, &third(&syn_ack)).len(), 1);
     assert_eq!((world.drops(DropReason::UnknownFlow), world.drops(DropReason::BadCookie)), (2, 3));
 }
 

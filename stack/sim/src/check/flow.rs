@@ -101,6 +101,11 @@ impl FlowWatch {
         self.sent.is_empty() && self.client_next == self.offer.isn.wrapping_add(1)
     }
 
+    /// The shift of the client's windows, and their right edge at first.
+    pub(super) const fn client_window(&self) -> (u8, u32) {
+        (self.client_shift, self.client_edge)
+    }
+
     /// The server's ISS.
     pub(super) const fn iss(&self) -> u32 {
         self.iss
@@ -164,6 +169,11 @@ impl FlowWatch {
         rules: Rules,
         found: &mut Found<'_>,
     ) {
+        // An old acknowledgment may complete a SYN cookie once more when the connection is long over (RFC 4987 section 3.6): what
+        // is answered to it then reaches nobody.
+        if from_front_end && self.is_over() && segment.payload.is_empty() {
+            return;
+        }
         self.check_bytes(segment, rules, found);
         self.check_acknowledgment(segment, found);
         self.check_timestamp(segment, found);
