@@ -89,10 +89,12 @@ def _moves(lab, options):
     count = 200 * options.runs
     moved, alone = (moves.Spread.of(seconds) for seconds in moves.gaps(lab, count))
     first, without = (moves.Spread.of(seconds) for seconds in moves.first_bytes(lab, count))
+    relayed = moves.Spread.of(moves.first_bytes_through_relay(lab, count))
     moving, staying = moves.streams(lab, 100, options.runs)
     share = statistics.median(a / b for a, b in zip(moving, staying))
     rows = [["gap between two responses in the client's stream, median (99th percentile)", str(moved), str(alone)],
             ["time to the first byte of a single request", str(first), str(without)],
+            ["the same through a relay (nginx)", "", str(relayed)],
             [f"goodput of a stream, {moves.STREAM_DELAY_MS} ms each way, Mbit/s", *(f"{statistics.median(its) / 1e6:.1f}"
                                                                                    for its in (moving, staying))],
             ["its share", f"{share:.3f}", "1"]]
@@ -100,6 +102,11 @@ def _moves(lab, options):
         sent, datagrams, its = moves.between_backends(lab, 50 * options.runs, pipelined, delay)
         rows.append([f"bytes between the back-ends, for a move {text}", f"{sent / its:,.0f} in {datagrams / its:.1f} datagrams", "0"])
     table(["", "with a move", "without"], rows)
+    # For comparison: donors that wait until all is acknowledged.
+    lab.down()
+    lab.up(overrides=["serve.drain_before_moves=true"])
+    drained, staying = moves.streams(lab, 100, options.runs)
+    print(f"\nWith draining the stream has {statistics.median(a / b for a, b in zip(drained, staying)):.3f} of one back-end's goodput.")
 
 
 FIGURES = {"goodput": _goodput, "fairness": _fairness, "flood": _flood, "moves": _moves}

@@ -33,29 +33,46 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+{servers}
+}}
+"""
+
+SERVER = """
     server {{
         listen {address}:80;
         root {root};
     }}
-}}
 """
 
 
-class LinuxServer:
-    """nginx over the kernel's TCP in a lab that is up; as a context it is gone behind it."""
+class Nginx:
+    """nginx over the kernel's TCP in a namespace of its own, in a lab that is up; as a context it is gone behind it."""
 
-    def __init__(self, lab, congestion="cubic"):
-        self.lab, self.congestion = lab, congestion
-        self.process = Process(lab.name, net.LINUX, lab.folder / net.LINUX)
+    def __init__(self, lab, node, congestion="cubic"):
+        self.lab, self.node, self.congestion = lab, node, congestion
+        self.process = Process(lab.name, node, lab.folder / node)
+
+    def servers(self):
+        """What it is to do, in its configuration's words."""
+        raise NotImplementedError
+
+    def probe(self):
+        """A path that it answers."""
+        raise NotImplementedError
 
     @property
     def address(self):
         """Where it listens."""
-        return self.lab.network.address_of(net.LINUX), 80
+        return self.lab.network.address_of(self.node), 80
+
+    @staticmethod
+    def at(host):
+        """A host as a port follows it."""
+        return f"[{host}]" if ":" in host else host
 
     def __enter__(self):
         need_tools("nginx")
-        net.add_linux(self.lab.name, self.lab.network)
+        net.add_kernel(self.lab.name, self.node, self.lab.network)
         try:
             self._start()
         except BaseException:
@@ -67,16 +84,14 @@ class LinuxServer:
         if self.process.pid():
             self.process.signal(signal.SIGKILL)
             self.process.wait_end(STOP_SECONDS)
-        net.remove_beside(self.lab.name, net.LINUX)
+        net.remove_beside(self.lab.name, self.node)
 
     def _start(self):
         self.set_route()
         folder = self.process.folder
         folder.mkdir(parents=True, exist_ok=True)
-        host = self.address[0]
         config = folder / "nginx.conf"
-        config.write_text(CONFIG.format(folder=folder, address=f"[{host}]" if ":" in host else host,
-                                        root=self.lab.settings["docroot"]))
+        config.write_text(CONFIG.format(folder=folder, servers=self.servers()))
         self.process.start(["nginx", "-e", folder / "log", "-p", folder, "-c", config])
         if not wait_until(lambda: self.process.exit_code() is not None or self._answers(), START_SECONDS) \
                 or self.process.exit_code() is not None:
@@ -87,8 +102,8 @@ class LinuxServer:
         another: by route, because a namespace may not choose a default that the machine restricts."""
         network = self.lab.network
         subnet = ipaddress.ip_network(f"{network.client}/{network.prefix}", strict=False)
-        run("ip", "-n", net.namespace(self.lab.name, net.LINUX), "route", "replace", subnet, "dev", net.INTERFACE,
-            "src", network.address_of(net.LINUX), "congctl", self.congestion, *words)
+        run("ip", "-n", net.namespace(self.lab.name, self.node), "route", "replace", subnet, "dev", net.INTERFACE,
+            "src", network.address_of(self.node), "congctl", self.congestion, *words)
 
     def _answers(self):
         connection = http.client.HTTPConnection(*self.address, timeout=1)
@@ -96,9 +111,22 @@ class LinuxServer:
             connection.sock = socket_in(net.namespace(self.lab.name, "client"), self.lab.network.family)
             connection.sock.settimeout(1)
             connection.sock.connect(self.address)
-            connection.request("GET", "/hello.txt")
+            connection.request("GET", self.probe())
             return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
         finally:
             connection.close()
+
+
+class LinuxServer(Nginx):
+    """The same files as the back-ends have."""
+
+    def __init__(self, lab, congestion="cubic"):
+        super().__init__(lab, net.LINUX, congestion)
+
+    def servers(self):
+        return SERVER.format(address=self.at(self.address[0]), root=self.lab.settings["docroot"])
+
+    def probe(self):
+        return "/hello.txt"

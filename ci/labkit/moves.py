@@ -12,6 +12,8 @@ from pathlib import Path
 from labkit import net, pcap
 from labkit.base import Failed
 from labkit.client import Connection, check_bytes, request
+from labkit.linux import LinuxServer
+from labkit.relay import Relay
 from labkit.scrape import Watch
 
 HOME, AWAY = "be1", "be2"
@@ -19,6 +21,8 @@ HOME, AWAY = "be1", "be2"
 OPENING_BYTES = 2_000_000
 PIECE_BYTES = 20_000
 STREAM_BYTES, STREAM_DEPTH, STREAM_DELAY_MS = 100_000, 4, 20
+# A file of a kilobyte, as a single request's response is long.
+RELAYED_FILE = "kilobyte"
 # What was asked: of the goodput of the same stream from one back-end.
 STREAM_SHARE = 0.97
 
@@ -72,6 +76,13 @@ def first_bytes(lab, count):
                 owner = _other(owner)
             (moved if number % 2 == 0 else stayed).append(_first_byte(connection, owner))
     return moved, stayed
+
+
+def first_bytes_through_relay(lab, count):
+    """The same through a relay in the same topology (labkit/relay.py), each second request for the other of its servers: seconds to the first byte."""
+    Path(lab.settings["docroot"], RELAYED_FILE).write_bytes(bytes(1000))
+    with LinuxServer(lab) as server, Relay(lab, server) as relay, Connection(lab, address=relay.address) as connection:
+        return [_first_byte_of(connection, f"/be{number % 2 + 1}/{RELAYED_FILE}")[0] for number in range(count)]
 
 
 def streams(lab, requests, runs):
@@ -153,12 +164,20 @@ def _gaps_at(segments, boundaries):
 
 def _first_byte(connection, backend):
     """Seconds to the first byte of a small response, that is then read to its end."""
+    took, response = _first_byte_of(connection, f"/{backend}/bytes/1000?seed=1")
+    check_bytes(response, 1, 1000, backend)
+    return took
+
+
+def _first_byte_of(connection, path):
     began = time.perf_counter()
-    connection.send(request(f"/{backend}/bytes/1000?seed=1"))
+    connection.send(request(path))
     connection.wait_begin()
     took = time.perf_counter() - began
-    check_bytes(connection.response(), 1, 1000, backend)
-    return took
+    response = connection.response()
+    if response.status != 200:
+        raise Failed(f"{path} is answered with {response.status}")
+    return took, response
 
 
 def _stream(lab, requests, moving):

@@ -24,6 +24,8 @@ INTERFACE = "eth0"
 SWITCH = "sw"
 # The kernel as a server, beside the back-ends, to compare with: its namespace, and its port at the switch.
 LINUX = "linux"
+# The kernel as a relay, where the front-end stands, to compare with.
+RELAY = "relay"
 # Where floods come from: its namespace, and its port at the switch.
 STRANGER = "stranger"
 # Ends of links inside the switch.
@@ -68,6 +70,8 @@ class Network:
             return self.network + "90"
         if node == STRANGER:
             return self.network + "91"
+        if node == RELAY:
+            return self.network + "92"
         return self.network + ("10" if node.startswith("fe") else str(20 + backend_number(node)))
 
     def url(self, path=""):
@@ -150,15 +154,15 @@ def build(lab, nodes, with_tap, network=IPV4):
     _ip(switch, *(f"link set {name} up" for name in (CLIENT_BRIDGE, CLUSTER_BRIDGE, OUTER_UPLINK, INNER_UPLINK)))
 
 
-def add_linux(lab, network=IPV4):
-    """Adds the namespace of a server that speaks the kernel's TCP, on the cluster's side, without offloads as all others."""
-    _add_beside(lab, LINUX)
+def add_kernel(lab, node, network=IPV4):
+    """Adds the namespace of a host that speaks the kernel's TCP, on the cluster's side, without offloads as all others."""
+    _add_beside(lab, node)
     detection = ""
     if network.family == socket.AF_INET6:
-        _allow_ipv6(namespace(lab, LINUX))
+        _allow_ipv6(namespace(lab, node))
         detection = "nodad"
-    _ip(namespace(lab, LINUX), f"link set {INTERFACE} up",
-        f"address add {network.address_of(LINUX)}/{network.prefix} dev {INTERFACE} {detection}")
+    _ip(namespace(lab, node), f"link set {INTERFACE} up",
+        f"address add {network.address_of(node)}/{network.prefix} dev {INTERFACE} {detection}")
 
 
 def add_stranger(lab):
