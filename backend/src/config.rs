@@ -37,6 +37,8 @@ table! {
         "probe" => probe: bool = false, text("true or false");
         /// Whether responses say which back-end sent them, in `x-baton-backend` and `x-baton-epoch`.
         "identify" => identify: bool = false, text("true or false");
+        /// Whether a connection moves on only when the client has acknowledged all that it was sent: what moves cost then, for comparison.
+        "drain_before_moves" => drain_before_moves: bool = false, text("true or false");
     }
 }
 
@@ -123,7 +125,10 @@ probe = true
         assert_eq!(config.common.node.name.as_str(), "be1");
         assert_eq!(config.frontends[0].address, IpAddr::from([10, 77, 0, 10]));
         assert_eq!(config.summary(), "back-end be1 of fe1: files below /srv/www and probe endpoints");
-        assert_eq!(config.serve, Serve { root: Some("/srv/www".into()), probe: true, identify: true });
+        assert_eq!(
+            config.serve,
+            Serve { root: Some("/srv/www".into()), probe: true, identify: true, drain_before_moves: false }
+        );
     }
 
     #[test]

@@ -255,7 +255,8 @@ impl<S: Service> BackEnd<S> {
             ThawError::NoRoom(_) => RefuseReason::Limit,
         })?;
         tcb.note_move();
-        let mut serving = Serving::new(c, donor.epoch(), cursor, served);
+        let drains = self.settings.drain_before_moves;
+        let mut serving = Serving::new(c, donor.epoch(), cursor, served).draining(drains);
         if has_plan {
             for Planned { n, strip } in plan.iter() {
                 serving.decide(n, Verdict::Serve { strip });

@@ -119,6 +119,8 @@ pub struct Serving {
     ahead: Option<Box<Ready>>,
     /// Whether that was used, once that is known.
     used_ahead: Option<bool>,
+    /// Whether the connection leaves only when the client has acknowledged all.
+    drains: bool,
 }
 
 impl Serving {
@@ -136,7 +138,15 @@ impl Serving {
             is_safe: false,
             ahead: None,
             used_ahead: None,
+            drains: false,
         }
+    }
+
+    /// The same, but that it leaves only when the client has acknowledged all, if `drains`: for comparison.
+    #[must_use]
+    pub fn draining(mut self, drains: bool) -> Self {
+        self.drains = drains;
+        self
     }
 
     /// Where the parser stands; what goes into an image.
@@ -340,11 +350,16 @@ impl Serving {
         }
     }
 
+    /// Whether nothing holds the connection here: its last byte has been sent.
+    fn may_leave(&self, tcb: &Tcb) -> bool {
+        tcb.unsent() == 0 && !(self.drains && tcb.unacknowledged() > 0)
+    }
+
     /// Between two requests a wish comes before whatever was decided for the next.
     fn follow_wish(&self, tcb: &Tcb) -> Option<Step> {
         let wish =
             self.wish.filter(|_| self.exchange.is_none() && matches!(self.cursor.phase(), Phase::AtHead { .. }))?;
-        if tcb.unsent() > 0 {
+        if !self.may_leave(tcb) {
             return Some(Step::Wait);
         }
         Some(match wish {
@@ -382,8 +397,8 @@ impl Serving {
             Advance::Head(head) => match self.verdict {
                 Some((ordinal, verdict)) if ordinal == cursor.ordinal() => {
                     if let Verdict::Move(destination) = verdict {
-                        let sent = tcb.unsent() == 0;
-                        return Ok(Some(if sent { Step::Move(destination) } else { Step::Wait }));
+                        let may_leave = self.may_leave(tcb);
+                        return Ok(Some(if may_leave { Step::Move(destination) } else { Step::Wait }));
                     }
                     self.begin(&head, &mut cursor, verdict, server, limits)?;
                 }

@@ -61,6 +61,8 @@ pub struct Settings {
     pub stop_grace: Duration,
     /// Whether responses name this node and the epoch.
     pub identify: bool,
+    /// Whether a connection moves on only when the client has acknowledged all: for comparison.
+    pub drain_before_moves: bool,
     /// The time in seconds since 1970 at the origin of the node's clock.
     pub unix_at_origin_s: u64,
 }
@@ -108,6 +110,7 @@ impl Settings {
             image_bytes_max: count(common.limits.image_bytes),
             stop_grace: common.node.stop_grace,
             identify: config.serve.identify,
+            drain_before_moves: config.serve.drain_before_moves,
             unix_at_origin_s,
         }
     }

@@ -1,8 +1,9 @@
 //! A back-end's numbers, and what people may ask of it.
 
+use baton_stack::addr::Flow;
 use baton_stack::drop::DropCounters;
 use baton_stack::engine::Windows;
-use baton_stack::tcp::CloseReason;
+use baton_stack::tcp::{CloseReason, Info};
 use baton_stack::time::Instant;
 use handoff_proto::admin;
 pub use handoff_proto::admin::Command;
@@ -12,7 +13,7 @@ use handoff_proto::tail::TailCounts;
 
 use crate::ahead::AheadCounts;
 use crate::link::Link;
-use crate::node::BackEnd;
+use crate::node::{BackEnd, Place};
 
 /// What a back-end answers to a [`Command`].
 pub type Reply = admin::Reply<Snapshot>;
@@ -132,6 +133,15 @@ impl Stats {
 }
 
 impl<S> BackEnd<S> {
+    /// What TCP knows of a connection that this node owns: for those who watch it from outside.
+    #[must_use]
+    pub fn tcp_info(&self, now: Instant, flow: &Flow) -> Option<Info> {
+        match self.flows.get(flow)? {
+            Place::Owned(key) => self.engine.get(*key).map(|conn| conn.tcb.info(now)),
+            Place::Leaving(_) => None,
+        }
+    }
+
     pub(crate) fn snapshot(&mut self, now: Instant) -> Snapshot {
         let lease = |link: &Link| {
             let name = self.sessions.name(link.directory.front_end).unwrap_or_default().to_owned();

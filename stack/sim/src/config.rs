@@ -25,6 +25,8 @@ pub struct Tuning {
     pub syn_cookies: &'static str,
     /// Whether back-ends are told ahead which requests are about to come, and prepare.
     pub prefetch: bool,
+    /// Whether back-ends give a connection away only when all is acknowledged.
+    pub drain_before_moves: bool,
 }
 
 impl Default for Tuning {
@@ -37,6 +39,7 @@ impl Default for Tuning {
             half_open: 4_096,
             syn_cookies: "auto",
             prefetch: true,
+            drain_before_moves: false,
         }
     }
 }
@@ -63,7 +66,8 @@ pub fn back_end(plan: &Plan, place: &Place, tuning: &Tuning) -> Result<BackendCo
         // Writing to a String does not fail.
         let _ = write!(text, "[[frontend]]\nname = \"{name}\"\naddress = \"{address}\"\n");
     }
-    text.push_str("[serve]\nprobe = true\nidentify = true\n");
+    let drains = tuning.drain_before_moves;
+    let _ = write!(text, "[serve]\nprobe = true\nidentify = true\ndrain_before_moves = {drains}\n");
     baton_backend::config::parse(&format!("{}.toml", place.name), &text)
 }
 

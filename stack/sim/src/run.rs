@@ -15,6 +15,8 @@ mod messages;
 #[cfg(test)]
 mod pipeline;
 #[cfg(test)]
+mod pipes;
+#[cfg(test)]
 mod tests;
 
 use crate::check::{Checks, Roles, Rules, Tally, Violation};
@@ -133,7 +135,7 @@ impl Observer for Audience {
     }
 
     fn delivered(&mut self, at: Instant, to: Port, frame: &SimFrame) {
-        self.checks.delivered(to.device, frame);
+        self.checks.delivered(at, to.device, frame);
         self.capture(at, to, frame);
         if let Some(name) = self.names.as_ref().and_then(|names| names.get(to.device.0)).filter(|name| !name.is_empty())
         {
@@ -214,7 +216,11 @@ impl Stage {
             add_noise(&mut world, scenario, &plan, every, outside);
         }
         let rules = Rules { any_window: is_reference, ..Rules::default() };
-        world.observer_mut().checks = Checks::new(roles, rules);
+        let mut checks = Checks::new(roles, rules);
+        if scenario.is_faultless() {
+            checks.watch_pipes();
+        }
+        world.observer_mut().checks = checks;
         schedule(&mut world, scenario, &members, &cables, trunk_cable);
         let mut stage = Self { world, members, clients, wishes: 0 };
         stage.name_devices();

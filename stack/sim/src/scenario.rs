@@ -154,6 +154,15 @@ impl Scenario {
         !self.troubles.is_empty()
     }
 
+    /// Whether every frame that is sent arrives, once and unchanged, and nothing befalls a node.
+    #[must_use]
+    pub fn is_faultless(&self) -> bool {
+        let is_whole = |link: &LinkSettings| {
+            link.loss_ppm + link.duplicate_ppm + link.corrupt_ppm == 0 && link.queue_bytes == u64::MAX
+        };
+        !self.has_troubles() && [self.uplink, self.downlink, self.cluster_link].iter().all(is_whole)
+    }
+
     /// Connections in all.
     #[must_use]
     pub fn connections(&self) -> usize {

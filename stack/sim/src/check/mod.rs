@@ -17,11 +17,13 @@
 
 mod causality;
 mod flow;
+mod pipe;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 pub use causality::IN_FLIGHT_MAX;
+pub use pipe::{LULLS_MAX, Lull};
 pub(crate) use wire::{Seen, Segment, parse};
 
 use crate::frame::SimFrame;
@@ -31,6 +33,7 @@ use baton_stack::node::Frame;
 use baton_stack::time::{Duration, Instant};
 use causality::Causality;
 use flow::{FlowWatch, Offer};
+use pipe::Pipe;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -115,6 +118,9 @@ pub struct Checks {
     flows: BTreeMap<Endpoint, FlowWatch>,
     causality: Causality,
     last_words: BTreeMap<Endpoint, Instant>,
+    /// The ways to the clients, if no link loses anything.
+    pipes: Option<BTreeMap<Endpoint, Pipe>>,
+    lulls: Vec<Lull>,
     tally: Tally,
     violations: Vec<Violation>,
 }
@@ -147,9 +153,22 @@ impl Checks {
             flows: BTreeMap::new(),
             causality: Causality::default(),
             last_words: BTreeMap::new(),
+            pipes: None,
+            lulls: Vec::new(),
             tally: Tally::default(),
             violations: Vec::new(),
         }
+    }
+
+    /// No link loses, doubles or changes anything: notes when nothing is on the way to a client although there is something to send.
+    pub fn watch_pipes(&mut self) {
+        self.pipes.get_or_insert_default();
+    }
+
+    /// When that was so, in the order of the ends, up to [`LULLS_MAX`].
+    #[must_use]
+    pub fn lulls(&self) -> &[Lull] {
+        &self.lulls
     }
 
     /// From now on `rules` hold: something has happened that excuses more.
@@ -191,9 +210,22 @@ impl Checks {
     }
 
     /// A device takes a frame.
-    pub fn delivered(&mut self, to: DeviceId, frame: &SimFrame) {
-        if self.roles.nodes.contains(&to) {
+    pub fn delivered(&mut self, at: Instant, to: DeviceId, frame: &SimFrame) {
+        let is_node = self.roles.nodes.contains(&to);
+        if is_node {
             self.causality.received(to, frame.tag());
+        }
+        if let Some(pipes) = &mut self.pipes
+            && let Seen::Tcp(segment) = parse(frame.bytes())
+        {
+            let is_of_client = is_node && self.roles.vips.contains(&segment.to);
+            let is_for_client = self.roles.clients.contains(&to) && !segment.payload.is_empty();
+            let client = if is_of_client { segment.from } else { segment.to };
+            match pipes.get_mut(&client) {
+                Some(pipe) if is_of_client => pipe.client_heard(at, &segment),
+                Some(pipe) if is_for_client => pipe.arrived(at),
+                Some(_) | None => {}
+            }
         }
     }
 
@@ -234,7 +266,7 @@ impl Checks {
 
     fn server_sends(&mut self, at: Instant, from: DeviceId, tag: u64, segment: &Segment<'_>) {
         let client = segment.to;
-        let Self { roles, rules, offers, flows, causality, last_words, tally, violations } = self;
+        let Self { roles, rules, offers, flows, causality, pipes, lulls, last_words, tally, violations } = self;
         if !roles.front_ends.contains(&from) {
             last_words.insert(segment.from, at);
         }
@@ -266,7 +298,12 @@ impl Checks {
                 return;
             }
             tally.flows += u64::from(known.is_none());
-            if let Some(ended) = flows.insert(client, FlowWatch::new(offer, (from, tag), segment)) {
+            let flow = FlowWatch::new(offer, (from, tag), segment);
+            if let Some(pipes) = pipes {
+                let (shift, edge) = flow.client_window();
+                pipes.insert(client, Pipe::new(at, segment, shift, edge));
+            }
+            if let Some(ended) = flows.insert(client, flow) {
                 *tally = add_flow(*tally, &ended);
             }
             return;
@@ -285,6 +322,13 @@ impl Checks {
             }
         }
         flow.speaker = (from, tag);
+        if let Some(pipe) = pipes.as_mut().and_then(|pipes| pipes.get_mut(&client))
+            && !segment.payload.is_empty()
+            && let Some(lull) = pipe.sent(at, client, segment)
+            && lulls.len() < LULLS_MAX
+        {
+            lulls.push(lull);
+        }
         if let Some(silence) = flow.note_byte(at, from, segment) {
             tally.last_byte_at = tally.last_byte_at.max(at);
             tally.gap_max = tally.gap_max.max(silence);

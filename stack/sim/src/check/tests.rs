@@ -59,7 +59,7 @@ impl Scene {
         let tag = self.raw(from, &[0; 60]);
         let mut frame = SimFrame::new(&[0; 60]);
         frame.tag = tag;
-        self.checks.delivered(to, &frame);
+        self.checks.delivered(Instant::ZERO, to, &frame);
     }
 
     fn rules_broken(&self) -> Vec<&'static str> {

@@ -1,6 +1,6 @@
 //! What moves cost in messages and datagrams, counted at all nodes.
 
-use super::pipeline::{far_away, in_turn};
+use super::pipeline::{far_away, in_turn, stage};
 use super::*;
 use crate::client::{Close, Request, RequestKind, Script};
 use baton_backend::BackEnd;
@@ -59,12 +59,6 @@ impl Said {
     fn count(&self) -> u64 {
         self.messages.values().sum()
     }
-}
-
-fn stage(scenario: &Scenario) -> Stage {
-    let plan = Plan::new(scenario.seed, scenario.back_ends, scenario.family);
-    let cast = Cast { members: Subject::Cluster.members(&plan, &scenario.tuning), plan, is_reference: false };
-    Stage::build(scenario, cast, Recorders::default())
 }
 
 /// What is said in a move, and the hint if there is one.

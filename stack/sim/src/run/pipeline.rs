@@ -43,9 +43,20 @@ pub(super) fn run_cluster(scenario: &Scenario) -> Report {
 
 /// Bytes that clients were sent, per second.
 #[expect(clippy::cast_precision_loss, reason = "a ratio of two of them is all that is wanted")]
-fn goodput(report: &Report, scenario: &Scenario) -> f64 {
+pub(super) fn goodput(report: &Report, scenario: &Scenario) -> f64 {
     let start = scenario.clients[0][0].start;
     report.tally.bytes as f64 / (report.tally.last_byte_at.since(Instant::ZERO) - start).as_secs_f64()
+}
+
+/// A cluster that has not begun.
+pub(super) fn stage(scenario: &Scenario) -> Stage {
+    stage_that_serves(scenario, || Probe)
+}
+
+fn stage_that_serves<S: Service + 'static>(scenario: &Scenario, service: impl Fn() -> S + Copy + 'static) -> Stage {
+    let plan = Plan::new(scenario.seed, scenario.back_ends, scenario.family);
+    let members = crate::cluster::members_that_serve(&plan, &scenario.tuning, service);
+    Stage::build(scenario, Cast { members, plan, is_reference: false }, Recorders::default())
 }
 
 /// Runs it, and gives the back-ends' numbers too.
@@ -58,10 +69,7 @@ pub(super) fn run_serving<S: Service + 'static>(
     scenario: &Scenario,
     service: impl Fn() -> S + Copy + 'static,
 ) -> (Report, Vec<Snapshot>) {
-    let plan = Plan::new(scenario.seed, scenario.back_ends, scenario.family);
-    let members = crate::cluster::members_that_serve(&plan, &scenario.tuning, service);
-    let cast = Cast { members, plan, is_reference: false };
-    let mut stage = Stage::build(scenario, cast, Recorders::default());
+    let mut stage = stage_that_serves(scenario, service);
     let took = stage.drive(scenario);
     let at = stage.world.now();
     let members = stage.members.clone();
