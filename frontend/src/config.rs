@@ -68,10 +68,20 @@ pub fn parse(name: &str, text: &str) -> Result<FrontendConfig, ConfigError> {
     baton_config::parse(name, text)
 }
 
+/// Keys of the tables that both programs share, which only a back-end has a use for.
+const OF_BACK_ENDS: [&str; 6] = [
+    "limits.hold_packets_per_connection",
+    "limits.hold_packets",
+    "limits.hold_ms",
+    "limits.body_bytes",
+    "limits.records",
+    "limits.tail_bytes",
+];
+
 /// Every key that a front-end's configuration may have.
 #[must_use]
 pub fn known_keys() -> Vec<Key> {
-    keys_of::<FrontendConfig>()
+    keys_of::<FrontendConfig>().into_iter().filter(|key| !OF_BACK_ENDS.contains(&key.path.as_str())).collect()
 }
 
 impl Config for FrontendConfig {
@@ -79,6 +89,11 @@ impl Config for FrontendConfig {
         self.common.check(checker);
         if self.common.node.id == 0 {
             checker.refuse("node.id", "missing; a front-end needs one, from 1 to 255, to make connection ids unique");
+        }
+        for key in OF_BACK_ENDS {
+            if checker.contains(key) {
+                checker.refuse(key, "only a back-end has a use for it: set it there");
+            }
         }
         self.check_listeners(checker);
         self.check_backends(checker);
@@ -411,6 +426,18 @@ backends = ["be1", "be2"]
     }
 
     #[test]
+    fn what_only_a_back_end_has_a_use_for_is_refused() {
+        for key in OF_BACK_ENDS {
+            let name = key.strip_prefix("limits.").unwrap();
+            let text = format!("{GOOD}[limits]\n{name} = 4096\n");
+            let error = parse("t.toml", &text).unwrap_err();
+            let [problem] = error.problems() else { panic!("{key}: {:?}", error.problems()) };
+            assert_eq!(problem.key(), key);
+            assert!(problem.to_string().contains("only a back-end has a use for it"), "{problem}");
+        }
+    }
+
+    #[test]
     fn a_narrower_route_may_stand_before_a_wider_one_and_hosts_part_ways() {
         for routes in [
             "path_prefix = \"/a/b\"\nbackends = [\"be1\"]\n[[route]]\npath_prefix = \"/a\"\nbackends = [\"be2\"]",
@@ -440,6 +467,9 @@ backends = ["be1", "be2"]
         let paths: Vec<_> = known_keys().into_iter().map(|key| key.path).collect();
         for path in ["node.id", "listener[].port", "backend[].name", "route[].path_prefix", "tcp.rto_min_ms"] {
             assert!(paths.iter().any(|known| known == path), "{path}");
+        }
+        for path in OF_BACK_ENDS {
+            assert!(!paths.iter().any(|known| known == path), "{path}");
         }
     }
 }
