@@ -1,5 +1,6 @@
 //! SYNs that are answered without memory (RFC 4987), when there are more than there is memory for.
 
+use ahash::RandomState;
 use baton_config::SynCookies as When;
 use baton_stack::addr::{Flow, MacAddr};
 use baton_stack::drop::DropReason;
@@ -7,7 +8,7 @@ use baton_stack::ecn::Ecn;
 use baton_stack::engine::ConnKey;
 use baton_stack::node::{PortId, Transmit};
 use baton_stack::tcp::{COOKIE_LIFE_MAX, Segment, SynCookies, Tcb, may_complete, ts_offset};
-use baton_stack::time::Instant;
+use baton_stack::time::{Duration, Instant};
 
 use crate::node::{BARE_SEGMENT_MAX, FrontEnd};
 
@@ -15,17 +16,41 @@ use crate::node::{BARE_SEGMENT_MAX, FrontEnd};
 /// and a cookie has no room for that; nor can strangers begin one, for the connection before had shown where its client is.
 const REOPENED_SHARE: usize = 2;
 
+/// Flows whose text has come without a cookie and without a connection, as far as they are remembered; a later one takes the place of an
+/// earlier one.
+const EARLY_MAX: usize = 1_024;
+/// How soon what such text has overtaken follows it. What is repeated comes later.
+const EARLY_TIME: Duration = Duration::from_millis(200);
+
 /// The front-end's cookies.
 #[derive(Debug)]
 pub(crate) struct Cookies {
     cookies: SynCookies,
     /// When the last one was sent. Long after it nothing is taken for one.
     last: Option<Instant>,
+    /// When text of a flow came first, at the place that its hash gives.
+    early: Vec<Option<(Flow, Instant)>>,
+    hasher: RandomState,
 }
 
 impl Cookies {
-    pub(crate) const fn new(keys: (u64, u64)) -> Self {
-        Self { cookies: SynCookies::new(keys), last: None }
+    pub(crate) fn new(keys: (u64, u64)) -> Self {
+        let hasher = RandomState::with_seeds(keys.0, keys.1, !keys.0, !keys.1);
+        Self { cookies: SynCookies::new(keys), last: None, early: vec![None; EARLY_MAX], hasher }
+    }
+
+    /// Whether text of a flow without a connection may have overtaken the segment that brings its cookie back: for a moment. Later it
+    /// is of a connection that is over.
+    pub(crate) fn may_be_early(&mut self, now: Instant, flow: &Flow) -> bool {
+        let place = self.hasher.hash_one(flow) % EARLY_MAX as u64;
+        let Some(slot) = usize::try_from(place).ok().and_then(|place| self.early.get_mut(place)) else { return false };
+        match slot {
+            Some((known, at)) if known == flow && now.since(*at) <= COOKIE_LIFE_MAX => now.since(*at) < EARLY_TIME,
+            _ => {
+                *slot = Some((*flow, now));
+                true
+            }
+        }
     }
 
     /// Whether a client may still answer one.

@@ -365,8 +365,8 @@ impl FrontEnd {
         if is_served && !self.knows_all(now) {
             return Err(DropReason::OwnerUnknown);
         }
-        // Text may have overtaken the segment that brings the cookie back: a reset would hit a good connection, and both come again.
-        if may_have_cookie && !segment.is_empty() {
+        // A reset would hit a good connection, and what is dropped comes again.
+        if may_have_cookie && !segment.is_empty() && self.cookies.may_be_early(now, &flow) {
             self.stats.cookies_refused += 1;
             return Err(DropReason::BadCookie);
         }

@@ -278,6 +278,27 @@ fn text_that_overtakes_the_cookie_is_dropped_and_not_reset() {
     assert!(answers.iter().any(|answer| answer.payload == b"503"), "{answers:?}");
 }
 
+/// Text that comes again belongs to a connection that is over: its client learns so, cookies or not.
+#[test]
+fn text_that_comes_again_without_a_cookie_is_reset() {
+    let mut world = World::new(When::Always, false);
+    let (flow, other) = (world.flow(1), world.flow(2));
+    world.begin(&other, 1_000);
+    let text = segment(Flags::ACK, SeqNum(1_001), SeqNum(5), 9, REQUEST);
+    for after_us in [0, 199_999] {
+        world.now = world.now + Duration::from_micros(after_us);
+        assert!(world.send(&flow, &text).is_empty());
+    }
+    world.now = world.now + Duration::from_micros(1);
+    let [ref reset] = world.send(&flow, &text)[..] else { panic!("one reset") };
+    assert_eq!((reset.flags, reset.seq), (Flags::RST, SeqNum(5)));
+    // As many flows as are remembered, and more, take its place: it is new again.
+    for client in 1_000..11_000 {
+        world.send(&world.flow(client), &text);
+    }
+    assert!(world.send(&flow, &text).is_empty());
+}
+
 #[test]
 fn a_wrong_cookie_gets_the_answer_of_any_unknown_flow() {
     let mut world = World::new(When::Always, false);
