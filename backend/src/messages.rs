@@ -244,7 +244,7 @@ impl<S: Service> BackEnd<S> {
             }
             DonorEvent::Unanswered { n } | DonorEvent::GrantVoid { n } => self.decide(c, n, None),
             DonorEvent::Moved { e2, to, g } => self.moved(now, c, e2, to, g),
-            DonorEvent::Thaw { image, e2, reason, .. } => self.take_back(now, c, &image, e2, reason),
+            DonorEvent::Thaw { image, tried, reason, .. } => self.take_back(now, c, &image, tried, reason),
             DonorEvent::Lost { .. } => {
                 self.stats.lost += 1;
                 if let Some(frozen) = self.forget_frozen(c) {

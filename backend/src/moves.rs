@@ -151,7 +151,14 @@ impl<S: Service> BackEnd<S> {
     }
 
     /// The attempt has failed and the connection is here as before: it is thawed, and asks again.
-    pub(crate) fn take_back(&mut self, now: Instant, c: ConnId, image: &[u8], e2: Epoch, reason: Option<RefuseReason>) {
+    pub(crate) fn take_back(
+        &mut self,
+        now: Instant,
+        c: ConnId,
+        image: &[u8],
+        tried: Epoch,
+        reason: Option<RefuseReason>,
+    ) {
         let Some(frozen) = self.forget_frozen(c) else { return };
         self.stats.count_refused(reason);
         self.journal.note(MoveEvent { result: MoveResult::refused(reason), ..frozen.event });
@@ -162,7 +169,7 @@ impl<S: Service> BackEnd<S> {
             return;
         };
         let mut donor = Donor::new(c, image.base);
-        donor.has_tried(e2);
+        donor.has_tried(tried);
         if self.thaw(now, frozen.link, image, (donor, frozen.since), false).is_err() {
             self.stats.lost += 1;
             self.links[frozen.link].tails.discard(c, &mut self.server.store);

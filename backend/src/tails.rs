@@ -191,8 +191,8 @@ impl<S: Service> BackEnd<S> {
             }
             Message::Released(released) => {
                 // Has it confirmed already, this is no news; nor if the connection had come here from another node.
-                let _ = entry.recipient.handle_done(now, from, &Done { c: released.c, e2: released.e });
-                entry.releases.handle_released(now, from, released)
+                let done = entry.recipient.handle_done(now, from, &Done { c: released.c, e2: released.e });
+                entry.releases.handle_released(now, from, released).or(done)
             }
             Message::Tail(tail) => self.handle_tail(now, link, tail),
             Message::TailGone(gone) => self.handle_tail_gone(now, from, gone),

@@ -107,7 +107,7 @@ impl FrontEnd {
                 self.forget_frozen(c);
                 self.stats.handoffs_done += 1;
             }
-            DonorEvent::Thaw { image, e2, reason, .. } => {
+            DonorEvent::Thaw { image, e2, tried, reason, .. } => {
                 self.stats.count_refused(reason);
                 let key = self.routes.of_conn(c);
                 if let Some(key) = key {
@@ -119,7 +119,7 @@ impl FrontEnd {
                     }
                     self.arbiter.handle_refused(c, &mut route.state, e2);
                 }
-                self.take_back(now, c, &image, e2);
+                self.take_back(now, c, &image, tried);
             }
             // The arbiter decides on the reset; it has heard the same.
             DonorEvent::Lost { .. } => {
@@ -137,12 +137,12 @@ impl FrontEnd {
     }
 
     /// The recipient has not taken it: the connection is here as before, and the request is answered with 503.
-    fn take_back(&mut self, now: Instant, c: ConnId, image: &[u8], e2: Epoch) {
+    fn take_back(&mut self, now: Instant, c: ConnId, image: &[u8], tried: Epoch) {
         let Some(Frozen { route, .. }) = self.forget_frozen(c) else { return };
         let Ok(image) = Image::decode(image) else { return self.reset_route(route) };
         let Image { base, tcb, cursor, served, next_hop, .. } = image;
         let mut donor = Donor::new(c, base);
-        donor.has_tried(e2);
+        donor.has_tried(tried);
         let Some(entry) = self.routes.get(route) else { return };
         let (flow, port) = (entry.flow, entry.port);
         let Some(key) = self.thaw(now, (flow, port, next_hop), tcb, Accepted::new(c, route, cursor, donor, served))

@@ -163,6 +163,8 @@ pub enum DonorEvent {
         image: Box<[u8]>,
         /// The attempt that failed.
         e2: Epoch,
+        /// The highest epoch that was tried, or let go while the connection was frozen: what a donor of the image has tried (R1).
+        tried: Epoch,
         /// Who refused.
         to: NodeId,
         /// Why, as far as the recipient said so.
@@ -621,7 +623,7 @@ impl Donor {
         match core::mem::replace(&mut self.state, State::Idle) {
             State::Frozen(frozen) => {
                 let Frozen { grant, image, .. } = *frozen;
-                DonorEvent::Thaw { image, e2: grant.e2, to: grant.to, reason }
+                DonorEvent::Thaw { image, e2: grant.e2, tried: self.tried, to: grant.to, reason }
             }
             State::Idle | State::Asking(_) | State::Granted(_) | State::Gone => DonorEvent::Nothing,
         }

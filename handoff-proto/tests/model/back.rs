@@ -164,11 +164,12 @@ impl Back {
     }
 
     fn hand_off(&mut self, now: Instant, c: ConnId, grant: Grant, standing: Standing, rules: &Rules, out: &mut Mail) {
-        let holders = self.leave_bytes(now, c, &grant);
+        let (holders, keeps_tail) = self.leave_bytes(now, c, &grant);
         let Some(conn) = self.conns.get_mut(&c) else { return };
         let Some(next) = conn.next.take() else { return };
         let image = image(next, &holders);
         conn.donor.hand_off(now, standing, image, rules.part_bytes, out).expect("a grant that is ready");
+        conn.donor.set_keeps_tail(keeps_tail);
         if rules.is(Mutant::GrantUsedTwice) {
             self.used = Some(grant);
         }
@@ -415,12 +416,15 @@ impl Back {
         self.conns.insert(attempt.c, conn);
         self.claim_bytes(now, attempt.c);
         self.recipient.install(now, attempt, donor, out);
+        if self.has_tail_at(attempt.c, donor) {
+            self.recipient.leave_time(now, attempt);
+        }
         self.formers.remove(attempt.c);
         client.install(attempt.c, attempt.e2);
         self.take_held(client);
     }
 
-    fn act(&mut self, now: Instant, c: ConnId, event: DonorEvent, rules: &Rules) {
+    pub(crate) fn act(&mut self, now: Instant, c: ConnId, event: DonorEvent, rules: &Rules) {
         let Some(conn) = self.conns.get_mut(&c) else { return };
         match event {
             DonorEvent::Nothing
@@ -436,10 +440,12 @@ impl Back {
                     self.tails.discard(c, &mut self.store);
                 }
             }
-            DonorEvent::Thaw { image, e2, .. } => {
+            DonorEvent::Thaw { image, e2, tried, .. } => {
                 let mut donor = Donor::new(c, conn.donor.epoch());
-                if !rules.is(Mutant::GrantUsedTwice) {
-                    donor.has_tried(e2);
+                match rules.mutant {
+                    Some(Mutant::GrantUsedTwice) => {}
+                    Some(Mutant::ThawedForgetsItsWord) => donor.has_tried(e2),
+                    _ => donor.has_tried(tried),
                 }
                 let (next, queue) = thawed(&image);
                 *conn = Conn { donor, next: Some(next), is_decided: false, queue, tails: None };

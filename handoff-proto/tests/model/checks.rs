@@ -112,6 +112,8 @@ const TAIL: Rules = Rules { has_begun: true, tails: true, ..TWO_MOVES };
 const TAILS: Rules = Rules { plan: &[1, 2, 1], grants: 3, ..TAIL };
 /// From the first back-end by the second to the third.
 const IN_A_ROW: Rules = Rules { backs: 3, has_begun: true, plan: &[1, 2, 3], grants: 3, ..TWO_MOVES };
+/// Two processes die, and one comes back.
+const TWO_DEATHS: Rules = Rules { has_begun: true, is_patient: true, crashes: 2, restarts: 1, ..TWO_MOVES };
 /// The connection comes back to its first owner.
 const THERE_AND_BACK: Rules = Rules { plan: &[1, 2, 1], grants: 3, ..TWO_MOVES };
 
@@ -219,6 +221,7 @@ fn the_larger_runs() {
         ("two moves, 1 crash, 1 tick", Rules { crashes: 1, ticks: 1, ..TWO_MOVES }),
         ("two moves, 1 refusal, 1 more attempt", Rules { refusals: 1, grants: 3, ..TWO_MOVES }),
         ("one move, 2 ticks, each half a message's life", Rules { ticks: 2, life: 2, ..ONE_MOVE }),
+        ("a move, 1 crash, 1 more attempt", CRASH_AND_AGAIN),
         ("a tail of two, 1 loss, 2 doubts", Rules { losses: 1, doubts: 2, plan: &[1, 1, 2], ..TAIL }),
         ("a tail, 1 loss, 1 doubt, 1 crash", Rules { losses: 1, doubts: 1, crashes: 1, ..TAIL }),
         (
@@ -232,7 +235,7 @@ fn the_larger_runs() {
         ("tails there and back, patient, 1 push", Rules { is_patient: true, pushes: 1, ..TAILS }),
         ("two moves, a tail, 1 loss, 1 doubt", Rules { has_begun: false, losses: 1, doubts: 1, ..TAIL }),
         ("three in a row, 2 deaths", Rules { crashes: 2, ..IN_A_ROW }),
-        ("two moves, 2 deaths, 1 restart", Rules { crashes: 2, restarts: 1, has_begun: true, ..TWO_MOVES }),
+        ("a move, patient, 2 deaths, 1 restart", TWO_DEATHS),
         ("two moves, 1 segment, 1 refusal, 1 eviction", Rules { segments: 1, refusals: 1, evictions: 1, ..TWO_MOVES }),
     ] {
         if name.contains(&only) {
@@ -270,6 +273,8 @@ macro_rules! mutants {
 }
 
 const CRASH: Rules = Rules { crashes: 1, ..TWO_MOVES };
+/// From the first back-end to the second, in two attempts if need be.
+const CRASH_AND_AGAIN: Rules = Rules { has_begun: true, grants: 3, ..CRASH };
 const RESTART: Rules = Rules { crashes: 1, restarts: 1, ..TWO_MOVES };
 /// To the first, to the second, to the first and to the second: each keeps something twice.
 const BACK_AGAIN: Rules = Rules { is_patient: true, plan: &[1, 2, 1, 2], grants: 4, ..TAIL };
@@ -295,6 +300,7 @@ mutants! {
     installed_of_a_dead_life: BelievesTheDead in CRASH, breaks "settles";
     a_lease_of_another_life: LeaseOfAnotherLife in Rules { lapses: 1, ..RESTART }, breaks "settles";
     a_restart_unnoticed: RestartUnnoticed in RESTART, breaks "settles";
+    a_word_forgotten_at_thaw: ThawedForgetsItsWord in CRASH_AND_AGAIN, breaks "settles";
     a_grant_used_twice: GrantUsedTwice in TWO_MOVES, breaks "settles";
     reset_as_soon_as_the_owner_is_dead: ResetsAtOnce in CRASH, breaks "resets have proof";
     closed_said_once: ClosedOnce in TWO_MOVES, breaks "settles";

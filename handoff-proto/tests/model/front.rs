@@ -300,10 +300,10 @@ impl Front {
         let Some(conn) = &mut self.conn else { return };
         match event {
             DonorEvent::Moved { .. } | DonorEvent::Lost { .. } => conn.donor = None,
-            DonorEvent::Thaw { image, e2, .. } => {
+            DonorEvent::Thaw { image, e2, tried, .. } => {
                 self.arbiter.handle_refused(conn.c, &mut conn.route, e2);
                 let mut donor = Donor::new(conn.c, Epoch::FIRST);
-                donor.has_tried(e2);
+                donor.has_tried(tried);
                 (conn.donor, conn.next, conn.has_failed) = (Some(donor), Some(thawed(&image).0), true);
             }
             DonorEvent::Nothing

@@ -47,6 +47,8 @@ pub(crate) enum Mutant {
     LeaseOfAnotherLife,
     /// A restart is taken for the same life.
     RestartUnnoticed,
+    /// A donor that said, while it was frozen, that it will not use a grant does so when it is thawed.
+    ThawedForgetsItsWord,
     /// A donor uses a grant again that was refused.
     GrantUsedTwice,
     /// The front-end resets a connection as soon as its owner is dead.
@@ -91,6 +93,7 @@ impl Mutant {
         Self::BelievesTheDead,
         Self::LeaseOfAnotherLife,
         Self::RestartUnnoticed,
+        Self::ThawedForgetsItsWord,
         Self::GrantUsedTwice,
         Self::ResetsAtOnce,
         Self::ClosedOnce,

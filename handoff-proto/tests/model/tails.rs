@@ -8,7 +8,7 @@ use baton_stack::drop::DropReason;
 use baton_stack::tcp::{Content, ContentLost, Extent, Kept, Place, Remote, SourceId};
 use baton_stack::time::Instant;
 use handoff_proto::fetch::{Fetcher, TailLost, Wants};
-use handoff_proto::message::{Ended, Fetch, Grant, Message, Outbox, Release, Released, Tail, TailGone};
+use handoff_proto::message::{Done, Ended, Fetch, Grant, Message, Outbox, Release, Released, Tail, TailGone};
 use handoff_proto::names::{Epoch, Generation, NodeId};
 
 use crate::back::Back;
@@ -143,9 +143,9 @@ impl Back {
         conn.queue.bytes.push(Byte { at: At::Here(source), is_lost: false });
     }
 
-    /// The connection goes under `grant`: its bytes stay. Gives who keeps each.
-    pub(crate) fn leave_bytes(&mut self, now: Instant, c: ConnId, grant: &Grant) -> Vec<NodeId> {
-        let Some(conn) = self.conns.get_mut(&c) else { return Vec::new() };
+    /// The connection goes under `grant`: its bytes stay. Gives who keeps each, and whether this node keeps any.
+    pub(crate) fn leave_bytes(&mut self, now: Instant, c: ConnId, grant: &Grant) -> (Vec<NodeId>, bool) {
+        let Some(conn) = self.conns.get_mut(&c) else { return (Vec::new(), false) };
         let (queue, tails) = (core::mem::take(&mut conn.queue), conn.tails.take());
         for (holder, _) in tails.into_iter().flat_map(|tails| tails.holders) {
             if queue.kept().any(|(kept_by, _)| kept_by == holder) {
@@ -160,13 +160,13 @@ impl Back {
             }
             At::With(_) => None,
         });
-        self.tails.keep(now, (c, grant.e2, grant.to), kept.collect(), &mut self.store);
+        let keeps_tail = self.tails.keep(now, (c, grant.e2, grant.to), kept.collect(), &mut self.store);
         self.tails.take_counts();
         let holder = |byte: &Byte| match byte.at {
             At::Here(_) => self.id,
             At::With(holder) => holder,
         };
-        queue.bytes.iter().map(holder).collect()
+        (queue.bytes.iter().map(holder).collect(), keeps_tail)
     }
 
     /// The connection has come: what is kept here is its own again, and others hear from this node now.
@@ -192,6 +192,12 @@ impl Back {
             self.releases.hold(now, c, e, *node).expect("there is room");
         }
         conn.tails = (conn.queue.kept().next().is_some()).then(|| Tails { fetcher: Fetcher::new(c, e), holders });
+    }
+
+    /// Whether `node` keeps bytes of a connection that is here.
+    pub(crate) fn has_tail_at(&self, c: ConnId, node: NodeId) -> bool {
+        let tails = self.conns.get(&c).and_then(|conn| conn.tails.as_ref());
+        tails.is_some_and(|tails| tails.holders.iter().any(|(holder, _)| *holder == node))
     }
 
     /// Asks for what is wanted, and lets go what is not needed any more.
@@ -339,9 +345,17 @@ impl Back {
             }
             Message::Release(release) => {
                 self.tails.handle_release(now, from, release, &mut self.store, out);
+                // Who needs less of a tail than before owns the connection (R15).
+                if let Some(conn) = self.conns.get_mut(&release.c) {
+                    let event = conn.donor.handle_route(release.e);
+                    self.act(now, release.c, event, rules);
+                }
                 Ok(())
             }
-            Message::Released(released) => self.releases.handle_released(now, from, released),
+            Message::Released(released) => {
+                let done = self.recipient.handle_done(now, from, &Done { c: released.c, e2: released.e });
+                self.releases.handle_released(now, from, released).or(done)
+            }
             Message::Tail(tail) => self.handle_tail(now, tail, rules, client, out),
             Message::TailGone(gone) => self.handle_tail_gone(now, from, gone, rules, client, out),
             other => panic!("{other:?} is not of a tail"),

@@ -543,7 +543,7 @@ fn a_silent_recipient_leads_to_abort_and_abort_to_a_verdict() {
     );
     let thaw = donor.handle_message(at(2_000), F, &Thaw { c: C, e2: Epoch(2) }.into(), &mut out);
     let image = Box::from([1, 2, 3]);
-    assert_eq!(thaw, Ok(DonorEvent::Thaw { image, e2: Epoch(2), to: B, reason: None }));
+    assert_eq!(thaw, Ok(DonorEvent::Thaw { image, e2: Epoch(2), tried: Epoch(2), to: B, reason: None }));
     assert!(!donor.is_silent() && donor.tried() == Epoch(2) && donor.epoch() == Epoch(1));
 }
 
@@ -582,6 +582,29 @@ fn the_arbiter_repeats_what_it_asks() {
     front.arbiter.forget(C, &mut front.route);
     assert_eq!(front.arbiter.poll_at(), None);
     assert_eq!(Duration::from_millis(20), handoff_proto::arbiter::SETTLE_RETRY);
+}
+
+/// C22: a donor that is frozen says that it will not use a later grant, of which it has only heard that its recipient is dead. Then its
+/// own attempt is taken back, and the grant comes, late: the front-end believes the word that was given.
+#[test]
+fn c22_a_word_that_was_given_while_frozen_holds_when_the_connection_thaws() {
+    let grant = |e2, to| Grant { c: C, base: Epoch(1), e2: Epoch(e2), to, g: g_of(to), n: 1, strip: Some(0) };
+    let (mut donor, mut out) = (Donor::new(C, Epoch(1)), Mail::default());
+    frozen(&mut donor, 0, grant(2, B));
+    donor.abort(at(1), &mut out);
+    out.0.clear();
+    let settle = Settle { c: C, base: Epoch(1), e2: Epoch(3), to: B, g: g_of(B) };
+    assert_eq!(donor.handle_message(at(2), F, &settle.into(), &mut out), Ok(DonorEvent::Nothing));
+    let said = Message::decode(&mut Reader::new(&out.0[0].1)).unwrap();
+    assert_eq!(said, Settled { c: C, e2: Epoch(3), claim: SettleClaim::Kept }.into());
+    let event = donor.handle_message(at(3), F, &Thaw { c: C, e2: Epoch(2) }.into(), &mut out);
+    let Ok(DonorEvent::Thaw { tried, .. }) = event else { panic!("{event:?}") };
+    // The node makes another donor of the image.
+    let mut thawed = Donor::new(C, Epoch(1));
+    thawed.has_tried(tried);
+    thawed.ask(at(4), 1, &RequestKey::new(b"GET", b"h", b"/"), &mut out);
+    assert!(thawed.handle_message(at(5), F, &grant(3, B).into(), &mut out).is_err());
+    assert_eq!(thawed.grant(), None);
 }
 
 /// C19: an image is installed although its donor is known to be dead, because it was on its way. Nobody will ever confirm
