@@ -127,10 +127,8 @@ impl FrontEnd {
     fn handle_ask(&mut self, now: Instant, key: RouteKey, from: NodeId, ask: &Ask<'_>) -> Result<Decision, DropReason> {
         self.stats.asks += 1;
         let Some(route) = self.routes.get_mut(key) else { return Err(DropReason::MessageStale) };
-        // An attempt that was tried and is not confirmed, while its owner asks again: its recipient has refused.
-        let refused = route.state.pending().filter(|grant| grant.n == ask.n && grant.e2 <= ask.tried);
-        if let Some(grant) = refused {
-            self.directory.pause(now, grant.to);
+        if let Some(node) = refused(&route.state, ask) {
+            self.directory.pause(now, node);
         }
         let (board, directory) = (&self.board, &self.directory);
         let is_up = |node| board.generation(node) != Generation::NONE && !directory.is_paused(now, node);
@@ -299,6 +297,13 @@ impl FrontEnd {
     }
 }
 
+/// Who has refused the connection: an attempt was tried and is not confirmed, while its donor asks again. (Its recipient asks under the
+/// attempt's own epoch, and so confirms it.)
+fn refused(state: &RouteState, ask: &Ask<'_>) -> Option<NodeId> {
+    let is_refused = |grant: &&Grant| grant.n == ask.n && ask.e < grant.e2 && grant.e2 <= ask.tried;
+    state.pending().filter(is_refused).map(|grant| grant.to)
+}
+
 /// What the recipient of the grant that answers `ask` is told: it can prepare while the owner still sends.
 fn prefetch<'a>(state: &RouteState, ask: &Ask<'a>) -> Option<(NodeId, Prefetch<'a>)> {
     let Ask { c, n, key, .. } = *ask;
@@ -347,6 +352,20 @@ mod tests {
 
     fn ask(n: u32, key: AskedKey<'_>) -> Ask<'_> {
         Ask { c: C, e: Epoch::FIRST, tried: Epoch::FIRST, n, key }
+    }
+
+    /// A recipient whose INSTALLED is late asks about the request that it came for: it has refused nothing. Its donor, when it asks again, says
+    /// that it has.
+    #[test]
+    fn a_recipient_that_asks_has_not_refused() {
+        let (mut arbiter, mut state) = (Arbiter::new(), RouteState::new(G));
+        let grant = arbiter.grant_first(C, &mut state, Epoch::FIRST, NodeId(2), 1, 0, &AllUp).expect("all are up");
+        let recipient = Ask { e: grant.e2, tried: grant.e2, ..ask(1, key(true)) };
+        assert_eq!(refused(&state, &recipient), None);
+        let donor = Ask { tried: grant.e2, ..ask(1, key(true)) };
+        assert_eq!(refused(&state, &donor), Some(NodeId(2)));
+        assert_eq!(refused(&state, &Ask { tried: Epoch::FIRST, ..donor }), None, "the attempt was not tried");
+        assert_eq!(refused(&state, &Ask { n: 2, ..donor }), None, "about another request");
     }
 
     /// What is said ahead when `question` was answered with a grant.
