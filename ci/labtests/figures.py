@@ -8,11 +8,11 @@ from labkit.linux import LinuxServer
 from labkit.runner import case, expect
 
 # Short runs: where losses limit the rate, and are many enough to say something.
-CELLS = [goodput.Cell(0.01, 10), goodput.Cell(0.03, 50)]
+CELLS = [goodput.Cell(0.01, 10), goodput.Cell(0.03, 10)]
 SECONDS, RUNS = 6, 1
-SHARE_SHORT = 0.9
+SHARE_SHORT = 0.95
 FAIR_SETTLE, FAIR_SECONDS = 4, 5
-FAIR_SHORT = (0.4, 2.0)
+FAIR_SHORT = (0.5, 1.6)
 FULL_SECONDS, FULL_RUNS = 15, 5
 
 
