@@ -119,12 +119,7 @@ impl<S: Service> BackEnd<S> {
             self.discard_all(now, index, tx);
             self.links[index].recipient.set_generation(g);
         }
-        for key in std::mem::take(&mut self.waiting) {
-            if let Some(conn) = self.engine.get_mut(key) {
-                conn.app.is_waiting = false;
-                self.wake(key);
-            }
-        }
+        self.wake_waiting();
         for death in deaths {
             let link = &mut self.links[index];
             link.recipient.handle_node_down(now, death.node);
@@ -247,9 +242,8 @@ impl<S: Service> BackEnd<S> {
             DonorEvent::Thaw { image, tried, reason, .. } => self.take_back(now, c, &image, tried, reason),
             DonorEvent::Lost { .. } => {
                 self.stats.lost += 1;
-                if let Some(frozen) = self.forget_frozen(c) {
+                if let Some(frozen) = self.give_up_frozen(c) {
                     self.journal.note(MoveEvent { result: MoveResult::Lost, ..frozen.event });
-                    self.links[frozen.link].tails.discard(c, &mut self.server.store);
                 }
             }
         }
@@ -286,7 +280,7 @@ impl<S: Service> BackEnd<S> {
             self.discard(key);
             self.stats.discarded += 1;
         }
-        self.forget_frozen(over.c);
+        self.give_up_frozen(over.c);
         self.links[link].formers.remove(over.c);
         self.links[link].tails.discard(over.c, &mut self.server.store);
     }

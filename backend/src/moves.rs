@@ -1,14 +1,15 @@
 //! Giving connections away and taking them in: freeze and thaw, and what surrounds them.
 
+use baton_http1::Phase;
 use baton_stack::addr::{ConnId, Flow, MacAddr};
 use baton_stack::engine::{Conn, ConnKey, EngineFull};
 use baton_stack::node::{PortId, Transmit};
-use baton_stack::tcp::{Tcb, ThawError};
+use baton_stack::tcp::{Frozen as TcbFrozen, State, Tcb, ThawError};
 use baton_stack::time::Instant;
 use baton_stack::wire::Envelope;
 use handoff_proto::donor::{Donor, Standing};
 use handoff_proto::former::Former;
-use handoff_proto::image::{Image, Plan, Planned};
+use handoff_proto::image::{Image, Plan, Planned, Resume};
 use handoff_proto::journal::{MoveEvent, MoveResult};
 use handoff_proto::lease::LeaseHolder;
 use handoff_proto::message::{DrainState, Grant, RefuseReason};
@@ -16,7 +17,7 @@ use handoff_proto::names::{Epoch, Generation, NodeId};
 use handoff_proto::recipient::{Arrival, Attempt};
 
 use crate::node::{BackEnd, Owned, Place};
-use crate::serve::Service;
+use crate::serve::{Exchange, Service};
 use crate::serving::{Destination, Serving, Verdict};
 
 /// A connection that was frozen and whose fate is not known yet. The image is in the donor.
@@ -29,6 +30,8 @@ pub(crate) struct Frozen {
     pub(crate) since: Instant,
     /// What is known of the move so far.
     pub(crate) event: MoveEvent,
+    /// The response in the middle of which it left: should it come back, it goes on here.
+    pub(crate) exchange: Option<Exchange>,
 }
 
 impl Frozen {
@@ -41,10 +44,11 @@ impl Frozen {
 }
 
 impl<S: Service> BackEnd<S> {
-    /// Freezes a connection and hands it over, if the grant still stands; else it asks again.
+    /// Freezes a connection and hands it over, if the grant still stands; else it asks again. In the middle of a response it goes only if
+    /// that can go on elsewhere.
     pub(crate) fn hand_off(&mut self, now: Instant, key: ConnKey, to: Destination) {
         let Some(conn) = self.engine.get_mut(key) else { return };
-        let Owned { link, donor, serving, is_waiting, .. } = &mut conn.app;
+        let Owned { link, donor, serving, .. } = &mut conn.app;
         let holder = &mut self.links[*link].holder;
         let standing = standing(holder, now, to.to);
         if donor.ready(now, standing).is_err() {
@@ -55,20 +59,32 @@ impl<S: Service> BackEnd<S> {
         if standing.recipient_g.is_none_or(|g| g < to.g) {
             // The front-end knows more than it has told so far.
             holder.hurry(now);
-            if !*is_waiting {
-                *is_waiting = true;
-                self.waiting.push(key);
-            }
+            self.have_wait(key);
             return;
         }
+        let resume = serving.interrupt(&mut conn.tcb, &self.server.store);
+        if serving.is_busy() && resume.is_none() {
+            return;
+        }
+        let resume = resume.map(|(resume, unsent)| {
+            self.unsent_again += unsent;
+            self.stats.handoffs_amid += 1;
+            resume
+        });
         let Some(mut conn) = self.engine.remove(key) else { return };
         self.donors_due.set(conn.app.serving.conn, None);
         self.forget_ahead(&mut conn);
-        self.freeze(now, conn, to, standing);
+        self.freeze(now, conn, (to, standing), resume);
     }
 
-    fn freeze(&mut self, now: Instant, conn: Conn<Owned>, to: Destination, standing: Standing) {
-        let leaves_tail = self.leaves_tail(&conn, to);
+    fn freeze(
+        &mut self,
+        now: Instant,
+        conn: Conn<Owned>,
+        (to, standing): (Destination, Standing),
+        resume: Option<Resume>,
+    ) {
+        let leaves_tail = self.leaves_tail(&conn, to, resume.as_ref());
         let Conn { tcb, app, port, envelope, .. } = conn;
         let Owned { link, serving, mut donor, since, asked, granted, tails, .. } = app;
         let (flow, c) = (tcb.flow(), serving.conn);
@@ -105,6 +121,7 @@ impl<S: Service> BackEnd<S> {
             tcb,
             cursor: serving.cursor(),
             plan,
+            resume,
             served: serving.served,
         };
         let bytes = image.encode().into_boxed_slice();
@@ -125,15 +142,14 @@ impl<S: Service> BackEnd<S> {
             strip: to.strip,
         };
         let name = entry.holder.peer(to.to).map_or_else(String::new, |peer| peer.name.clone());
-        let mut event = MoveEvent::begun(&grant, name, asked, granted);
-        event.frozen = Some(now.since(asked));
+        let mut event = MoveEvent { frozen: Some(now.since(asked)), ..MoveEvent::begun(&grant, name, asked, granted) };
         let sent = donor.hand_off(now, standing, bytes, part_bytes, &mut out);
         donor.set_keeps_tail(keeps_tail);
         event.image = donor.parts().map(|(parts, _)| (image_len, parts));
         self.owned.remove(&c);
         let _ = self.flows.insert(flow, Place::Leaving(c));
         self.donors_due.set(c, donor.poll_at());
-        let mut frozen = Frozen { link, donor, flow, since, event };
+        let mut frozen = Frozen { link, donor, flow, since, event, exchange: serving.into_exchange() };
         frozen.note_parts(now);
         self.frozen.insert(c, frozen);
         if let Err((_, image)) = sent {
@@ -145,6 +161,9 @@ impl<S: Service> BackEnd<S> {
     pub(crate) fn moved(&mut self, now: Instant, c: ConnId, e2: Epoch, to: NodeId, g: Generation) {
         let Some(frozen) = self.forget_frozen(c) else { return };
         self.stats.handoffs_done += 1;
+        if let Some(exchange) = &frozen.exchange {
+            exchange.leave(&mut self.server.store);
+        }
         let installed = Some(now.since(frozen.event.asked));
         self.journal.note(MoveEvent { installed, ..frozen.event });
         self.links[frozen.link].formers.insert(now, Former { c, flow: frozen.flow, e2, to, g });
@@ -162,17 +181,19 @@ impl<S: Service> BackEnd<S> {
         let Some(frozen) = self.forget_frozen(c) else { return };
         self.stats.count_refused(reason);
         self.journal.note(MoveEvent { result: MoveResult::refused(reason), ..frozen.event });
+        let Frozen { link, since, mut exchange, .. } = frozen;
         let Ok(image) = Image::decode(image) else {
             // Our own image, encoded by ourselves.
             self.stats.lost += 1;
-            self.links[frozen.link].tails.discard(c, &mut self.server.store);
+            self.links[link].tails.discard(c, &mut self.server.store);
+            exchange.iter_mut().for_each(|exchange| exchange.abandon(&mut self.server.store));
             return;
         };
         let mut donor = Donor::new(c, image.base);
         donor.has_tried(tried);
-        if self.thaw(now, frozen.link, image, (donor, frozen.since), false).is_err() {
+        if self.thaw(now, link, Image { plan: Plan::default(), ..image }, (donor, since), exchange).is_err() {
             self.stats.lost += 1;
-            self.links[frozen.link].tails.discard(c, &mut self.server.store);
+            self.links[link].tails.discard(c, &mut self.server.store);
         }
     }
 
@@ -239,35 +260,47 @@ impl<S: Service> BackEnd<S> {
             self.discard(older);
             self.stats.discarded += 1;
         }
+        let exchange = self.take_up(&image)?;
         let mut donor = Donor::new(c, e2);
         donor.has_tried(image.tried);
-        self.thaw(now, link, image, (donor, now), true)?;
+        self.thaw(now, link, image, (donor, now), exchange)?;
         Ok(flow)
     }
 
-    /// Brings a connection to life under its donor's epoch. With the donor comes the time since when the connection is here.
+    /// Takes up the response in the middle of which a connection comes, if it does.
+    fn take_up(&mut self, image: &Image) -> Result<Option<Exchange>, RefuseReason> {
+        let Some(resume) = &image.resume else { return Ok(None) };
+        let may_send = matches!(image.tcb.state, State::Established | State::CloseWait);
+        if !may_send || matches!(image.cursor.phase(), Phase::InBody(_)) {
+            return Err(RefuseReason::Malformed);
+        }
+        let exchange = self.server.resume(image.epoch.0, resume);
+        self.has_work |= exchange.as_ref().err() == Some(&RefuseReason::ContentUnknown);
+        exchange.map(Some)
+    }
+
+    /// Brings a connection to life under its donor's epoch. With the donor comes the time since when the connection is here. The
+    /// response that goes on is given up if the connection is refused.
     fn thaw(
         &mut self,
         now: Instant,
         link: usize,
         image: Image,
         (donor, since): (Donor, Instant),
-        has_plan: bool,
+        mut exchange: Option<Exchange>,
     ) -> Result<(), RefuseReason> {
         let Image { c, tcb, cursor, plan, served, next_hop, .. } = image;
         let flow = tcb.flow;
-        let (port, envelope) = self.envelope(&flow, next_hop).ok_or(RefuseReason::Limit)?;
-        let mut tcb = Tcb::thaw(tcb, now, &self.settings.tcp, &mut self.server.store).map_err(|error| match error {
-            ThawError::Impossible(_) => RefuseReason::Malformed,
-            ThawError::NoRoom(_) => RefuseReason::Limit,
+        let there = self.envelope(&flow, next_hop).ok_or(RefuseReason::Limit);
+        let thawed = there.and_then(|there| Ok((there, self.thaw_tcb(now, tcb)?)));
+        let ((port, envelope), mut tcb) = thawed.inspect_err(|_| {
+            exchange.iter_mut().for_each(|exchange| exchange.abandon(&mut self.server.store));
         })?;
         tcb.note_move();
         let drains = self.settings.drain_before_moves;
-        let mut serving = Serving::new(c, donor.epoch(), cursor, served).draining(drains);
-        if has_plan {
-            for Planned { n, strip } in plan.iter() {
-                serving.decide(n, Verdict::Serve { strip });
-            }
+        let mut serving = Serving::new(c, donor.epoch(), cursor, served).draining(drains).amid(exchange);
+        for Planned { n, strip } in plan.iter() {
+            serving.decide(n, Verdict::Serve { strip });
         }
         let (asked, granted) = (now, now);
         let tails = None;
@@ -279,6 +312,13 @@ impl<S: Service> BackEnd<S> {
             self.claim_tails(now, key);
         }
         Ok(())
+    }
+
+    fn thaw_tcb(&mut self, now: Instant, tcb: TcbFrozen) -> Result<Tcb, RefuseReason> {
+        Tcb::thaw(tcb, now, &self.settings.tcp, &mut self.server.store).map_err(|error| match error {
+            ThawError::Impossible(_) => RefuseReason::Malformed,
+            ThawError::NoRoom(_) => RefuseReason::Limit,
+        })
     }
 
     /// Puts a connection into every table. False above a limit: it is gone then.
@@ -329,8 +369,16 @@ impl<S: Service> BackEnd<S> {
         }
     }
 
+    /// A frozen connection has ended, or nobody knows where it is: nothing of it is kept.
+    pub(crate) fn give_up_frozen(&mut self, c: ConnId) -> Option<Frozen> {
+        let mut frozen = self.forget_frozen(c)?;
+        frozen.exchange.iter_mut().for_each(|exchange| exchange.abandon(&mut self.server.store));
+        self.links[frozen.link].tails.discard(c, &mut self.server.store);
+        Some(frozen)
+    }
+
     /// Drops a frozen connection from every table.
-    pub(crate) fn forget_frozen(&mut self, c: ConnId) -> Option<Frozen> {
+    fn forget_frozen(&mut self, c: ConnId) -> Option<Frozen> {
         let frozen = self.frozen.remove(&c)?;
         self.donors_due.set(c, None);
         if self.flows.get(&frozen.flow) == Some(&Place::Leaving(c)) {

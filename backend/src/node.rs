@@ -34,7 +34,7 @@ use handoff_proto::session::{Identity, Role, Sessions};
 use crate::ahead::Ahead;
 use crate::link::Link;
 use crate::moves::Frozen;
-use crate::serve::{ContentStore, Responder, Server, Service, StoreLimits};
+use crate::serve::{ContentStore, Responder, Server, Service, StoreLimits, Work};
 use crate::serving::{Serving, Step};
 use crate::settings::Settings;
 use crate::stats::{Command, Reply, Stats};
@@ -75,8 +75,12 @@ pub struct BackEnd<S> {
     pub(crate) stats: Stats,
     /// The latest moves away from here.
     pub(crate) journal: Journal,
-    /// Connections with a grant for a node that this node's list does not have yet.
+    /// Connections with a grant for a node that this node's list does not have yet, or with a response whose content has no name yet.
     pub(crate) waiting: Vec<ConnKey>,
+    /// Whether the service has work that waits to be done in pieces.
+    pub(crate) has_work: bool,
+    /// Bytes of responses that are counted already, and were taken back unsent when their connection moved.
+    pub(crate) unsent_again: u64,
     /// When connections that are still here are reset, once a stop has begun.
     stop_at: Option<Instant>,
     /// Whether any lease was held when this turn began.
@@ -96,7 +100,7 @@ pub(crate) struct Owned {
     pub(crate) asked: Instant,
     pub(crate) granted: Instant,
     pub(crate) is_awake: bool,
-    /// Whether it waits for the next node list.
+    /// Whether it waits for the next node list, or for what the service finds out.
     pub(crate) is_waiting: bool,
     /// What earlier owners keep of what is not acknowledged.
     pub(crate) tails: Option<Box<Tails>>,
@@ -151,6 +155,8 @@ impl<S: Service> BackEnd<S> {
             ahead: Ahead::new(settings.ahead, hasher),
             awake: Vec::new(),
             waiting: Vec::new(),
+            has_work: false,
+            unsent_again: 0,
             donors_due: DueList::new(),
             fetches_due: DueList::new(),
             stats: Stats::default(),
@@ -336,6 +342,35 @@ impl<S: Service> BackEnd<S> {
         }
     }
 
+    /// Has a connection wait for the next node list, or for what the service finds out.
+    pub(crate) fn have_wait(&mut self, key: ConnKey) {
+        if let Some(conn) = self.engine.get_mut(key)
+            && !conn.app.is_waiting
+        {
+            conn.app.is_waiting = true;
+            self.waiting.push(key);
+        }
+    }
+
+    /// What was waited for may be there.
+    pub(crate) fn wake_waiting(&mut self) {
+        for key in std::mem::take(&mut self.waiting) {
+            if let Some(conn) = self.engine.get_mut(key) {
+                conn.app.is_waiting = false;
+                self.wake(key);
+            }
+        }
+    }
+
+    /// Lets the service do a piece of work, if it has some, and those go on who have waited for it.
+    fn work(&mut self) {
+        match self.server.service.work() {
+            Work::Going => {}
+            Work::Found => self.wake_waiting(),
+            Work::Nothing => self.has_work = false,
+        }
+    }
+
     /// Lets every connection that is awake go on as far as it can.
     fn serve(&mut self, now: Instant) {
         let mut awake = std::mem::take(&mut self.awake);
@@ -370,7 +405,9 @@ impl<S: Service> BackEnd<S> {
         }
         let leaves_with = conn.app.serving.leaves_with().filter(|_| conn.app.donor.is_grant_aging(now));
         self.stats.requests += u64::from(after.requests - before.requests);
-        self.stats.response_bytes += after.bytes - before.bytes;
+        let counted = self.unsent_again.min(after.bytes - before.bytes);
+        self.unsent_again -= counted;
+        self.stats.response_bytes += after.bytes - before.bytes - counted;
         if step == Step::Reset {
             conn.tcb.abort();
         }
@@ -382,6 +419,10 @@ impl<S: Service> BackEnd<S> {
             Step::Ask { ordinal } => self.ask(now, key, ordinal),
             Step::AskMove { ordinal, to } => self.ask_move(now, key, ordinal, to),
             Step::Move(destination) => self.hand_off(now, key, destination),
+            Step::AwaitName => {
+                self.has_work = true;
+                self.have_wait(key);
+            }
         }
         self.end_if_over(now, key);
     }
@@ -485,7 +526,7 @@ impl<S: Service> BackEnd<S> {
         }
         let leaving: Vec<_> = self.frozen.iter().filter(|(_, f)| f.link == link).map(|(c, _)| *c).collect();
         for c in leaving {
-            self.forget_frozen(c);
+            self.give_up_frozen(c);
         }
         self.ahead.clear(link);
         self.links[link].formers.clear();
@@ -645,6 +686,9 @@ impl<S: Service> Node for BackEnd<S> {
                 self.release_held(now, &flow, frames, tx);
             }
             self.continue_stop(now);
+            if self.has_work {
+                self.work();
+            }
             while let Some((key, _)) = self.engine.handle_timeout(now, &mut self.server.store) {
                 self.wake(key);
             }
@@ -671,7 +715,7 @@ impl<S: Service> Node for BackEnd<S> {
             // What needs a lease waits for one, and a lease comes with a frame.
             return always;
         }
-        let at_once = if self.awake.is_empty() { None } else { Some(Instant::ZERO) };
+        let at_once = if self.awake.is_empty() && !self.has_work { None } else { Some(Instant::ZERO) };
         [
             self.donors_due.poll_at(),
             self.fetches_due.poll_at(),

@@ -15,11 +15,12 @@
 use baton_http1::{Advance, BodyFraming, Cursor, Limits, Method, Phase, RequestHead, Status};
 use baton_stack::addr::ConnId;
 use baton_stack::tcp::{Extent, Place, State, Tcb};
+use handoff_proto::image::Resume;
 use handoff_proto::message::Served;
 use handoff_proto::names::{Epoch, Generation, NodeId};
 
 use crate::ahead::{Ready, stripped};
-use crate::serve::{Exchange, Prepared, Request, Response, Server, Service, Terms};
+use crate::serve::{ContentStore, Exchange, Prepared, Request, Response, Resumable, Server, Service, Terms};
 
 /// Bytes that a connection keeps queued and unsent at the most. More of a response is queued when some of it was sent.
 pub const UNSENT_BYTES_MAX: u64 = 524_288;
@@ -93,8 +94,10 @@ pub enum Step {
         /// The node that is wanted.
         to: NodeId,
     },
-    /// All is sent: freeze and hand over.
+    /// All is sent, or what is not can be sent by the other node: freeze and hand over.
     Move(Destination),
+    /// Drive it again when the service has found something out ([`Service::work`]): what names the content of the response.
+    AwaitName,
     /// The response cannot be continued: reset the connection.
     Reset,
 }
@@ -147,6 +150,12 @@ impl Serving {
     pub fn draining(mut self, drains: bool) -> Self {
         self.drains = drains;
         self
+    }
+
+    /// One that has come in the middle of a response, or that was to leave in the middle of one.
+    #[must_use]
+    pub fn amid(self, exchange: Option<Exchange>) -> Self {
+        Self { exchange, ..self }
     }
 
     /// Where the parser stands; what goes into an image.
@@ -206,7 +215,8 @@ impl Serving {
         self.wish = None;
     }
 
-    /// Somebody wants the connection at `to`: it goes when the response that is being sent has been sent.
+    /// Somebody wants the connection at `to`: it goes at once if the response that is being sent can go on there, else when that has
+    /// been sent.
     pub fn want(&mut self, to: NodeId) {
         self.wish = Some(Wish::Wanted(to));
     }
@@ -228,6 +238,43 @@ impl Serving {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.cursor.phase() == Phase::Closed
+    }
+
+    /// Whether no request will be read any more, and a wish would find nothing to move: the last response goes on nowhere else.
+    #[must_use]
+    pub fn is_ending(&self, store: &ContentStore) -> bool {
+        let goes_on = |exchange: &Exchange| exchange.resumable(store) != Resumable::No;
+        self.is_closed() && !self.exchange.as_ref().is_some_and(goes_on)
+    }
+
+    /// Takes what was queued of the body that is being sent and was not sent out of the send queue again, and says where another node
+    /// goes on, and how many bytes these were. `None`, and nothing is changed, if no response is being sent or none goes on elsewhere.
+    pub fn interrupt(&mut self, tcb: &mut Tcb, store: &ContentStore) -> Option<(Resume, u64)> {
+        let Resumable::At(mut resume) = self.resumable(store) else { return None };
+        let exchange = self.exchange.as_mut()?;
+        let unsent = exchange.source().map_or(0, |source| tcb.take_back(source));
+        exchange.take_back(unsent);
+        self.served.bytes -= unsent;
+        resume.offset -= unsent;
+        Some((resume, unsent))
+    }
+
+    /// The response that was being sent, for whoever goes on with it or gives it up.
+    pub(crate) fn into_exchange(self) -> Option<Exchange> {
+        self.exchange
+    }
+
+    /// Whether the response that is being sent can go on at another node. Its request must have been read to its end.
+    fn resumable(&self, store: &ContentStore) -> Resumable {
+        let n = match self.cursor.phase() {
+            Phase::AtHead { .. } => self.cursor.ordinal().saturating_sub(1),
+            Phase::Closed => self.cursor.ordinal(),
+            Phase::InBody(_) => return Resumable::No,
+        };
+        match self.exchange.as_ref().map_or(Resumable::No, |exchange| exchange.resumable(store)) {
+            Resumable::At(resume) => Resumable::At(Resume { n, ..resume }),
+            other => other,
+        }
     }
 
     /// Whether a decision for the current request is known.
@@ -271,7 +318,7 @@ impl Serving {
             match self.end_exchange(tcb) {
                 Progress::Done => return Step::Wait,
                 Progress::More => {}
-                Progress::Blocked => return self.look_ahead(tcb, limits),
+                Progress::Blocked => return self.while_sending(tcb, server, limits),
             }
             if let Some(step) = self.follow_wish(tcb) {
                 return step;
@@ -319,7 +366,8 @@ impl Serving {
         if matches!(self.cursor.phase(), Phase::InBody(_)) {
             return Progress::More;
         }
-        if !exchange.is_complete() {
+        // Who is wanted elsewhere may go between any two bytes, so for him a response lasts until its last one is sent.
+        if !exchange.is_complete() || (self.wish.is_some() && tcb.unsent() > 0) {
             return Progress::Blocked;
         }
         let keep_alive = exchange.keep_alive();
@@ -333,10 +381,20 @@ impl Serving {
         Progress::More
     }
 
+    /// While a response goes out, the connection goes where it is wanted if the rest can be sent from there. Else what comes next is
+    /// looked at.
+    fn while_sending<S: Service>(&mut self, tcb: &Tcb, server: &Server<S>, limits: &RequestLimits) -> Step {
+        let Some(wish) = self.wish else { return self.look_ahead(tcb, limits) };
+        match self.resumable(&server.store) {
+            Resumable::At(_) if !self.drains => self.step_of(wish),
+            Resumable::NotYet if !self.drains => Step::AwaitName,
+            Resumable::At(_) | Resumable::NotYet | Resumable::No => Step::Wait,
+        }
+    }
+
     /// While a response goes out: whether the request after it is one to ask about. What cannot be read is refused in its turn.
     fn look_ahead(&mut self, tcb: &Tcb, limits: &RequestLimits) -> Step {
-        // Before that request the connection goes where it is wanted.
-        if self.is_decided() || self.wish.is_some() || !self.exchange.as_ref().is_some_and(Exchange::keep_alive) {
+        if self.is_decided() || !self.exchange.as_ref().is_some_and(Exchange::keep_alive) {
             return Step::Wait;
         }
         let mut cursor = self.cursor;
@@ -362,10 +420,14 @@ impl Serving {
         if !self.may_leave(tcb) {
             return Some(Step::Wait);
         }
-        Some(match wish {
+        Some(self.step_of(wish))
+    }
+
+    const fn step_of(&self, wish: Wish) -> Step {
+        match wish {
             Wish::Wanted(to) => Step::AskMove { ordinal: self.cursor.ordinal(), to },
             Wish::Granted(destination) => Step::Move(destination),
-        })
+        }
     }
 
     /// One event of the stream of requests. `None`: go on.

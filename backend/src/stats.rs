@@ -81,7 +81,9 @@ pub struct Stats {
     pub asks: u64,
     /// Connections frozen and sent to another node.
     pub handoffs_started: u64,
-    /// Of these, installed there.
+    /// Of these, in the middle of a response that goes on there.
+    pub handoffs_amid: u64,
+    /// Of those that were started, installed there.
     pub handoffs_done: u64,
     /// Of these, taken back because the recipient refused, by reason; the last is the front-end's verdict.
     pub handoffs_refused: [u64; RefuseReason::ALL.len() + 1],

@@ -6,7 +6,7 @@ use baton_stack::engine::{Conn, ConnKey};
 use baton_stack::tcp::{Bulk, Frozen, FrozenBytes};
 use baton_stack::time::Instant;
 use handoff_proto::fetch::{Fetcher, TailLost};
-use handoff_proto::image::Image;
+use handoff_proto::image::{Image, Resume};
 use handoff_proto::message::{Done, DrainState, Message, Outbox, Tail, TailGone};
 use handoff_proto::names::{Generation, NodeId};
 
@@ -31,15 +31,14 @@ impl Tails {
 
 impl<S: Service> BackEnd<S> {
     /// Whether what is in flight stays here when the connection goes: not if the whole image fits into one datagram with it, and not
-    /// if there is no room, or more to be sent of it.
-    pub(crate) fn leaves_tail(&self, conn: &Conn<Owned>, to: Destination) -> bool {
-        let Owned { link, serving, .. } = &conn.app;
-        let link = &self.links[*link];
+    /// if there is no room, or more in the queue than what is in flight.
+    pub(crate) fn leaves_tail(&self, conn: &Conn<Owned>, to: Destination, resume: Option<&Resume>) -> bool {
+        let link = &self.links[conn.app.link];
         let bulk = conn.tcb.bulk();
         let Bulk { local, extents, .. } = bulk;
         let peer = link.directory.session_of(to.to).unwrap_or(link.directory.front_end);
-        let is_long = Image::len_at_most(&bulk) > u64::from(self.sessions.part_bytes(peer));
-        local > 0 && is_long && conn.tcb.unsent() == 0 && !serving.is_busy() && link.tails.has_room(local, extents)
+        let is_long = Image::len_at_most(&bulk, resume) > u64::from(self.sessions.part_bytes(peer));
+        local > 0 && is_long && conn.tcb.unsent() == 0 && link.tails.has_room(local, extents)
     }
 
     /// The connection goes: holders whose bytes it still needs will hear from the next owner, the others from here.

@@ -82,7 +82,7 @@ impl<S: Service> BackEnd<S> {
         if donor.grant().is_some() || serving.leaves_with().is_some() || serving.wanted_at().is_some() {
             return Err(WishRefused::Moving);
         }
-        if serving.is_closed() || !matches!(conn.tcb.state(), State::Established | State::CloseWait) {
+        if serving.is_ending(&self.server.store) || !matches!(conn.tcb.state(), State::Established | State::CloseWait) {
             return Err(WishRefused::Closing);
         }
         serving.want(to);

@@ -94,6 +94,12 @@ class Connection:
         if not self.unread:
             self._need_more()
 
+    def take_ahead(self, size):
+        """Reads so many bytes more of what is to come, and keeps them for later."""
+        end = len(self.unread) + size
+        while len(self.unread) < end:
+            self._need_more()
+
     def continue_(self):
         """The interim response to Expect: 100-continue."""
         status, _ = self._take_head()

@@ -1,14 +1,19 @@
 """Moves that a person wishes at the admin listeners, with curl."""
 
 import json
+import random
+import socket
 import time
+from pathlib import Path
 
 from labkit.base import run
 from labkit.client import Connection, check_bytes, request
 from labkit.runner import case, expect
+from labkit.scrape import Watch
 
 SECONDS_MAX = 3
 PAGE_MAX = 1_000
+FILE_BYTES, FILE_MOVES = 8_000_000, 6
 
 
 def call(lab, node, path, method="GET"):
@@ -100,28 +105,57 @@ def an_idle_connection_goes_where_it_is_wanted(lab, full):
 
 
 @case()
-def a_busy_connection_goes_behind_its_response(lab, full):
+def a_busy_connection_goes_in_the_middle_of_its_response(lab, full):
+    """What the probes answer is the same everywhere, so the response goes on at the other back-end; the client reads nothing before."""
     length = 40_000_000
     with Connection(lab, 60) as client:
         client.send(request(f"/be1/bytes/{length}?seed=1"))
         entry = wait_for(lab, client, "be1")
         expect(entry["state"] == "busy", f"{entry}")
-        wish(lab, "fe1", entry["id"], "be2", 202)
-        entry = wait_for_wish(lab, client)
-        wish(lab, "be1", entry["id"], "be2", 409)
+        for to in ("be2", "be1", "be2"):
+            wish(lab, "fe1", entry["id"], to, 202)
+            entry = wait_for(lab, client, to)
+            expect((entry["state"], entry["requests"]) == ("busy", 0), f"{entry}")
         check_bytes(client.response(), 1, length, "be1")
-        expect(wait_for(lab, client, "be2")["requests"] == 1, "the response was counted")
+        expect(wait_for(lab, client, "be2")["requests"] == 1, "the response was not counted once")
         check_bytes(client.get("/be2/bytes/10000?seed=2"), 2, 10_000, "be2")
 
 
-def wait_for_wish(lab, client):
-    """Waits until the owner has heard of the wish."""
-    end = time.monotonic() + SECONDS_MAX
-    while True:
-        entry = entry_of(lab, "be1", client)
-        if entry and entry["moving_to"] == "be2":
-            return entry
-        expect(time.monotonic() < end, f"the owner has not heard of the wish: {entry}")
+@case()
+def a_download_moves_to_and_fro(lab, full):
+    """A file whose digest both back-ends find out first; its bytes come from both."""
+    data = random.Random(1).randbytes(FILE_BYTES)
+    (Path(lab.settings["docroot"]) / "amid.bin").write_bytes(data)
+    watch = Watch(lab, ("be1", "be2"))
+    with Connection(lab, 60) as client:
+        # A small buffer, so that most of the file is still to be sent when the last move begins.
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
+        client.send(request("/be1/amid.bin"))
+        identifier = wait_for(lab, client, "be1")["id"]
+        for step in range(FILE_MOVES):
+            client.take_ahead(FILE_BYTES // 2 // FILE_MOVES)
+            move_amid(lab, client, identifier, ("be2", "be1")[step % 2])
+        response = client.response()
+        expect(response.status == 200 and response.backend == "be1", f"{response.status} from {response.backend}")
+        expect(response.body == data, "the file differs from what was sent")
+        owner = ("be1", "be2")[FILE_MOVES % 2]
+        expect(wait_for(lab, client, owner)["requests"] == 1, "the response was not counted once")
+    amid = sum(watch.grown(node, "baton_handoffs_amid_total") for node in ("be1", "be2"))
+    expect(amid >= FILE_MOVES, f"{amid:.0f} handoffs in the middle of a response")
+    return f"{FILE_MOVES} moves, {amid:.0f} attempts"
+
+
+def move_amid(lab, client, identifier, to):
+    """Wishes until the connection is there: who is asked for a file for the first time has to read it before."""
+    at = {"be1": "be2", "be2": "be1"}[to]
+    end = time.monotonic() + 5 * SECONDS_MAX
+    while not entry_of(lab, to, client):
+        status, body = call(lab, at, f"/v1/connections/{identifier}/move?to={to}", "POST")
+        expect(status in (202, 404, 409, 503), f"{at}: {status}: {body}")
+        expect(time.monotonic() < end, f"it is not at {to}")
+        time.sleep(0.05)
+    entry = wait_for(lab, client, to)
+    expect((entry["state"], entry["requests"]) == ("busy", 0), f"{entry}")
 
 
 @case()

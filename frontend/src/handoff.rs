@@ -62,7 +62,8 @@ impl FrontEnd {
         };
         let plan = Plan::of(Planned { n, strip });
         let next_hop = envelope.dst_mac;
-        let image = Image { c, base, epoch: grant.e2, tried: grant.e2, next_hop, tcb, cursor, plan, served };
+        let image =
+            Image { c, base, epoch: grant.e2, tried: grant.e2, next_hop, tcb, cursor, plan, resume: None, served };
         let bytes = image.encode().into_boxed_slice();
         let Some(peer) = self.directory.session_of(to) else { return };
         let part_bytes = self.sessions.part_bytes(peer);

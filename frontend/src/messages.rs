@@ -298,9 +298,11 @@ impl FrontEnd {
 }
 
 /// Who has refused the connection: an attempt was tried and is not confirmed, while its donor asks again. (Its recipient asks under the
-/// attempt's own epoch, and so confirms it.)
+/// attempt's own epoch, and so confirms it.) Not so where somebody wanted the connection there: what is refused then may be a response that
+/// cannot go on there, and requests can.
 fn refused(state: &RouteState, ask: &Ask<'_>) -> Option<NodeId> {
-    let is_refused = |grant: &&Grant| grant.n == ask.n && ask.e < grant.e2 && grant.e2 <= ask.tried;
+    let is_tried = |grant: &&Grant| grant.n == ask.n && ask.e < grant.e2 && grant.e2 <= ask.tried;
+    let is_refused = |grant: &&Grant| is_tried(grant) && grant.strip.is_some();
     state.pending().filter(is_refused).map(|grant| grant.to)
 }
 

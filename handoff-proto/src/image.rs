@@ -33,6 +33,7 @@ use crate::codec::{Reader, Wire};
 use crate::message::{RefuseReason, Served};
 use flight::{Flight, RUN_LEN, UndoNumbers};
 use path::PathNumbers;
+pub use resume::{RESUME_NAME_BYTES_MAX, Resume};
 use signals::{SignalNumbers, WindowNumbers};
 use start::StartNumbers;
 
@@ -40,6 +41,7 @@ use crate::names::Epoch;
 
 mod flight;
 mod path;
+mod resume;
 mod signals;
 mod start;
 
@@ -61,6 +63,7 @@ const KIND_SENT: u16 = KIND_MUST_UNDERSTAND | 5;
 const KIND_PLAN: u16 = KIND_MUST_UNDERSTAND | 6;
 const KIND_FLIGHT: u16 = KIND_MUST_UNDERSTAND | 7;
 const KIND_UNDO: u16 = KIND_MUST_UNDERSTAND | 8;
+const KIND_RESUME: u16 = KIND_MUST_UNDERSTAND | 9;
 const KIND_SIGNALS: u16 = KIND_MUST_UNDERSTAND | 0x10;
 const KIND_WINDOW: u16 = KIND_MUST_UNDERSTAND | 0x11;
 const KIND_PATH: u16 = KIND_MUST_UNDERSTAND | 0x12;
@@ -95,6 +98,8 @@ pub struct Image {
     pub cursor: Cursor,
     /// What is decided of requests to come.
     pub plan: Plan,
+    /// The response that is being sent, if one is: the new owner goes on with it.
+    pub resume: Option<Resume>,
     /// What the connection was used for so far.
     pub served: Served,
 }
@@ -280,6 +285,9 @@ impl Image {
                 }
             });
         }
+        if let Some(resume) = &self.resume {
+            resume.put(KIND_RESUME, &mut out);
+        }
         put_parts(&mut out, &self.tcb);
         out
     }
@@ -309,22 +317,25 @@ impl Image {
             cursor,
             served: Served { requests: head.served_requests.get(), bytes: head.served_bytes.get() },
             plan: Plan(parts.plan),
+            resume: parts.resume,
             tcb: frozen_of(flow, &block, parts.tcb)?,
         })
     }
 
-    /// How long the image of a connection is at the most that has this in it, with all bytes to send and one planned request.
+    /// How long the image of a connection is at the most that has this in it, with all bytes to send, one planned request and the
+    /// response that goes on.
     #[must_use]
-    pub fn len_at_most(bulk: &Bulk) -> u64 {
+    pub fn len_at_most(bulk: &Bulk, resume: Option<&Resume>) -> u64 {
         let Bulk { local, extents, received, ranges, runs } = *bulk;
         let parts = (extents + ranges + PARTS_MAX_ONCE) * (PART_HEADER_LEN + PART_FIXED_LEN_MAX);
-        let known = received + parts + runs * RUN_LEN + size_of::<Flight>() + size_of::<UndoNumbers>();
+        let once = size_of::<Flight>() + size_of::<UndoNumbers>() + resume.map_or(0, Resume::len);
+        let known = received + parts + runs * RUN_LEN + once;
         let fixed = size_of::<Head>() + size_of::<Block>() + CURSOR_LEN;
         local.saturating_add(u64::try_from(fixed + known).unwrap_or(u64::MAX))
     }
 
     fn head(&self) -> Head {
-        let Self { c, base, epoch, tried, next_hop, tcb, cursor: _, plan: _, served } = self;
+        let Self { c, base, epoch, tried, next_hop, tcb, cursor: _, plan: _, resume: _, served } = self;
         let Flow { client, vip } = tcb.flow;
         Head {
             version: IMAGE_VERSION,
@@ -359,6 +370,7 @@ impl Image {
 #[derive(Default)]
 struct Parts {
     plan: ArrayVec<Planned, PLAN_MAX>,
+    resume: Option<Resume>,
     tcb: TcbParts,
 }
 
@@ -392,7 +404,7 @@ impl Parts {
 
     fn add(&mut self, kind: u16, value: &[u8]) -> Result<(), ImageError> {
         let mut reader = Reader::new(value);
-        let Self { plan, tcb } = self;
+        let Self { plan, resume, tcb } = self;
         match kind {
             KIND_UNREAD if tcb.unread.is_none() => tcb.unread = Some(value.to_vec()),
             KIND_UNREAD => return Err(ImageError::Malformed("second part of unread bytes")),
@@ -427,6 +439,7 @@ impl Parts {
                 tcb.start =
                     Some(StartNumbers::read_from_bytes(value).map_err(|_| ImageError::Malformed("slow start"))?);
             }
+            KIND_RESUME if resume.is_none() => *resume = Some(Resume::take(value)?),
             KIND_PLAN if plan.is_empty() => {
                 while !plan.is_full() && !reader.is_empty() {
                     let n = reader.take().ok_or(ImageError::Truncated)?;
@@ -436,7 +449,7 @@ impl Parts {
                 ensure_end(&reader, "plan")?;
             }
             KIND_OUT_OF_ORDER | KIND_BYTES | KIND_REMOTE | KIND_SENT | KIND_FLIGHT | KIND_UNDO | KIND_SIGNALS
-            | KIND_WINDOW | KIND_PATH | KIND_START | KIND_PLAN => {
+            | KIND_WINDOW | KIND_PATH | KIND_START | KIND_PLAN | KIND_RESUME => {
                 return Err(ImageError::Malformed("number of parts"));
             }
             kind if kind & KIND_MUST_UNDERSTAND != 0 => return Err(ImageError::UnknownPart(kind)),

@@ -64,6 +64,7 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
         response_bytes,
         asks,
         handoffs_started,
+        handoffs_amid,
         handoffs_done,
         handoffs_refused,
         image_bytes,
@@ -86,6 +87,7 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
         ("baton_requests_total", "Requests answered", requests),
         ("baton_response_bytes_total", "Bytes of responses, heads included", response_bytes),
         ("baton_asks_total", "Questions of owners who serves a request", asks),
+        ("baton_handoffs_amid_total", "Handoffs begun in the middle of a response", handoffs_amid),
         ("baton_image_bytes_total", "Bytes of images sent", image_bytes),
         ("baton_freeze_failures_total", "Connections reset because their bytes could not be read", freeze_failed),
         ("baton_stragglers_total", "Client packets passed on to a later owner", stragglers),
@@ -225,7 +227,8 @@ mod tests {
             asks: 103,
             handoffs_started: 104,
             handoffs_done: 105,
-            handoffs_refused: [1, 2, 3, 4, 5, 6, 7, 8, 9],
+            handoffs_amid: 126,
+            handoffs_refused: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
             image_bytes: 106,
             freeze_failed: 107,
             installed: 108,
@@ -297,10 +300,12 @@ baton_response_bytes_total 102
 baton_asks_total 103
 baton_handoffs_started_total{kind="later"} 104
 baton_handoffs_total{kind="later",result="done"} 105
-baton_handoffs_total{kind="later",result="refused"} 45
+baton_handoffs_total{kind="later",result="refused"} 66
 baton_handoffs_total{kind="later",result="lost"} 114
 baton_handoffs_refused_total{kind="later",reason="overload"} 1
-baton_handoffs_refused_total{kind="later",reason="arbiter"} 9
+baton_handoffs_refused_total{kind="later",reason="content_unknown"} 10
+baton_handoffs_refused_total{kind="later",reason="arbiter"} 11
+baton_handoffs_amid_total 126
 baton_image_bytes_total 106
 baton_freeze_failures_total 107
 baton_images_total{result="installed"} 108

@@ -1,6 +1,6 @@
 //! A body whose beginning was read ahead.
 
-use super::body::{Body, BodyError, Ready, Validator, to_u64, to_usize};
+use super::body::{Body, BodyError, Continuation, Ready, to_u64, to_usize};
 
 /// A body that gives its first bytes from memory, and the others as it would without.
 #[derive(Debug)]
@@ -46,8 +46,8 @@ impl<B: Body> Body for Begun<B> {
         self.body.chunk_end(start)
     }
 
-    fn validator(&self) -> Option<Validator> {
-        self.body.validator()
+    fn continuation(&self) -> Continuation {
+        self.body.continuation()
     }
 
     fn room(&self) -> usize {

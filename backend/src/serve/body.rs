@@ -42,10 +42,10 @@ pub trait Body: fmt::Debug + Send {
         self.ready().end
     }
 
-    /// What another node compares to go on with this body at any offset: the same validator promises the same bytes.
-    /// `None` if nobody else can give them.
-    fn validator(&self) -> Option<Validator> {
-        None
+    /// How another node could go on with this body at any offset. What can be continued but is not named yet is being
+    /// named from now on, by [`Service::work`](super::Service::work).
+    fn continuation(&self) -> Continuation {
+        Continuation::Nowhere
     }
 
     /// How many bytes of the request's body can be taken now.
@@ -85,10 +85,33 @@ pub struct Ready {
     pub complete: bool,
 }
 
-/// Names the exact bytes of a body: equal validators of one request promise equal bytes, on whatever node.
-/// What the sixteen bytes say is the service's own affair.
+/// Names the exact bytes of a content: equal validators under one name promise equal bytes, on whatever node. A time or a
+/// size is none; a digest of the bytes is one, and so is what a pure function was called with.
+/// What the bytes say is the service's own affair.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Validator(pub [u8; 16]);
+pub struct Validator(pub [u8; 32]);
+
+/// Whether, and as what, another node can go on with a body.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Continuation {
+    /// Nobody else has these bytes, or nobody can say so.
+    Nowhere,
+    /// What names the bytes is being found out.
+    NotYet,
+    /// Whoever has this content has the bytes.
+    Of(Content),
+}
+
+/// A content that several nodes may have, and where in it a body begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Content {
+    /// What the services call it: not empty.
+    pub name: Vec<u8>,
+    /// Where the body's first byte is in it.
+    pub first: u64,
+    /// Its exact bytes.
+    pub validator: Validator,
+}
 
 /// Why a body's bytes cannot be given. The connection is reset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -1,9 +1,9 @@
 //! What the back-end program serves: the probe endpoints, then a directory, else nothing.
 
-use super::body::Validator;
+use super::body::{Body, Content};
 use super::files::Files;
 use super::probe::Probe;
-use super::service::{Expected, Preparation, Prepared, Request, Response, Service};
+use super::service::{Expected, NotResumed, Preparation, Prepared, Request, Response, Service, Work};
 use crate::config::Serve;
 use baton_http1::Status;
 use std::io;
@@ -68,7 +68,16 @@ impl Service for Composed {
         self.for_path(expected.path)?.prefetch(expected)
     }
 
-    fn resume(&mut self, request: &Request<'_>, validator: Validator) -> Option<Response> {
-        self.for_path(request.path())?.resume(request, validator)
+    /// A probe's content and a file of the same name have different validators: whoever knows it has it.
+    fn resume(&mut self, content: &Content, length: Option<u64>) -> Result<Box<dyn Body>, NotResumed> {
+        let probed = self.probe.as_mut().map_or(Err(NotResumed::Differs), |probe| probe.resume(content, length));
+        match (probed, &mut self.files) {
+            (Err(NotResumed::Differs), Some(files)) => files.resume(content, length),
+            (probed, _) => probed,
+        }
+    }
+
+    fn work(&mut self) -> Work {
+        self.files.as_mut().map_or(Work::Nothing, Service::work)
     }
 }

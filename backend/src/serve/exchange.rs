@@ -13,7 +13,7 @@ use arrayvec::ArrayVec;
 use baton_http1::response::CONTINUE;
 use baton_http1::{BodyFraming, ResponseBody, Status};
 
-use super::body::{BodyError, Validator, to_u64};
+use super::body::{BodyError, to_u64};
 use super::head::{HeadFacts, Responder};
 use super::service::{Prepared, Request, Response, Service, Upload};
 use super::store::{Coding, ContentStore, StoreFull};
@@ -43,17 +43,6 @@ pub struct Terms {
     pub keep_alive: bool,
     /// Whether the client still waits to be told to send the body (`Cursor::continue_due`).
     pub continue_due: bool,
-}
-
-/// Where a response stands that may be continued on another node: plain data for an image.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ResumePoint {
-    /// The body's validator.
-    pub validator: Validator,
-    /// How many bytes of the body have been given out, chunk framing included.
-    pub offset: u64,
-    /// Whether the connection stays open after this response, as its head has told the client.
-    pub keep_alive: bool,
 }
 
 impl<S: Service> Server<S> {
@@ -88,24 +77,6 @@ impl<S: Service> Server<S> {
             }
         }
         Ok(exchange)
-    }
-
-    /// Goes on with a response that another node began. `None` if this node does not have the very same bytes, or no
-    /// room: the connection cannot go on here.
-    pub fn resume(&mut self, request: &Request<'_>, epoch: u32, point: &ResumePoint) -> Option<Exchange> {
-        let response = self.service.resume(request, point.validator)?;
-        let facts = HeadFacts::of(request, epoch, point.keep_alive).with(&response);
-        if !facts.sends_body() || facts.keep_alive != point.keep_alive {
-            return None;
-        }
-        let mut exchange = Exchange { status: Some(response.status), ..Exchange::new(facts) };
-        let body = self.store.insert_body(response.body, exchange.coding(), false).ok()?;
-        if !self.store.skip_to(body, point.offset) {
-            self.store.remove(body);
-            return None;
-        }
-        exchange.body = Some(BodyPart { source: body, queued: point.offset, complete: false });
-        Some(exchange)
     }
 
     /// The request's body has ended. An upload's response begins.
@@ -162,15 +133,15 @@ impl<S: Service> Server<S> {
 /// A request that is being answered, beside its connection's TCB.
 #[derive(Debug)]
 pub struct Exchange {
-    facts: HeadFacts,
+    pub(super) facts: HeadFacts,
     /// Whether the request's body goes into the response or the upload; otherwise it is forgotten.
-    takes_body: bool,
+    pub(super) takes_body: bool,
     invites: bool,
     upload: Option<Box<dyn Upload>>,
-    status: Option<Status>,
+    pub(super) status: Option<Status>,
     /// What goes before the body and was not yet given out: an interim response, the head.
-    heads: ArrayVec<Extent, 2>,
-    body: Option<BodyPart>,
+    pub(super) heads: ArrayVec<Extent, 2>,
+    pub(super) body: Option<BodyPart>,
 }
 
 /// A piece for the send queue.
@@ -185,16 +156,16 @@ pub struct Extent {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct BodyPart {
-    source: SourceId,
+pub(super) struct BodyPart {
+    pub(super) source: SourceId,
     /// Bytes given out.
-    queued: u64,
+    pub(super) queued: u64,
     /// Whether all were.
-    complete: bool,
+    pub(super) complete: bool,
 }
 
 impl Exchange {
-    fn new(facts: HeadFacts) -> Self {
+    pub(super) fn new(facts: HeadFacts) -> Self {
         Self {
             facts,
             takes_body: false,
@@ -298,15 +269,6 @@ impl Exchange {
         }
     }
 
-    /// Where another node would go on, if this response can be continued there: its head was given out, and its body
-    /// has a validator.
-    #[must_use]
-    pub fn resume_point(&self, store: &ContentStore) -> Option<ResumePoint> {
-        let body = self.body.filter(|_| self.heads.is_empty() && !self.takes_body)?;
-        let validator = store.body(body.source)?.validator()?;
-        Some(ResumePoint { validator, offset: body.queued, keep_alive: self.facts.keep_alive })
-    }
-
     /// Takes what it has put into the store out again: the connection has ended. What was given out is in the send
     /// queue too; taking it out twice does no harm.
     pub fn abandon(&mut self, store: &mut ContentStore) {
@@ -319,7 +281,7 @@ impl Exchange {
         self.upload = None;
     }
 
-    fn coding(&self) -> Coding {
+    pub(super) fn coding(&self) -> Coding {
         if self.facts.framing == ResponseBody::Chunked { Coding::Chunked } else { Coding::Identity }
     }
 

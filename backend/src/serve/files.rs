@@ -11,26 +11,33 @@
 //! A file that is expected to be asked for may be opened, and its beginning read, before the request is here. If it is changed in place
 //! meanwhile it is opened anew; if another has taken its name, what is sent is the one that had it then.
 //!
+//! A body is continued by another node whose file of the same path has the same bytes: their digest is its name between nodes. It is found
+//! out in pieces when somebody wants such a move, and remembered; `digest.rs` has the limits.
+//!
 //! Reads go to the page cache by `pread`. A file that is not in it costs a wait for the disk, for every connection of
 //! the core.
 
 mod conditional;
+mod digest;
 mod path;
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use baton_http1::{Method, Status};
 
 use self::conditional::{ByteRange, Outcome, evaluate};
-use self::path::{PathError, file_path};
+use self::digest::{Digest, Digests, FileState};
+use self::path::{PathError, file_path, plain_path};
 use super::begun::Begun;
-use super::body::{Body, BodyError, Ready, Validator, to_u64, to_usize};
+use super::body::{Body, BodyError, Content, Continuation, Ready, to_u64, to_usize};
 use super::head::http_date;
-use super::service::{Expected, Preparation, Prepared, Request, Response, Service};
+use super::service::{Expected, NotResumed, Preparation, Prepared, Request, Response, Service, Work};
 
 /// The file that stands for its directory.
 pub const INDEX: &str = "index.html";
@@ -43,10 +50,12 @@ const TOO_MANY_FILES: [i32; 2] = [23, 24];
 const LINK_LOOP: i32 = 40;
 
 /// Serves the files below a root directory.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Files {
     /// Absolute, without symbolic links.
     root: PathBuf,
+    /// Bodies ask for them, too, after they were made.
+    digests: Arc<Mutex<Digests>>,
 }
 
 impl Files {
@@ -55,7 +64,7 @@ impl Files {
     /// # Errors
     /// `root` is no directory that can be read, or `/proc` is not there to check paths with.
     pub fn new(root: &Path) -> io::Result<Self> {
-        let files = Self { root: fs::canonicalize(root)? };
+        let files = Self { root: fs::canonicalize(root)?, digests: Arc::default() };
         let place = files.find(Path::new("")).map_err(|miss| match miss {
             Miss::Io(error) => error,
             Miss::Outside => io::Error::new(ErrorKind::Unsupported, "/proc does not tell the paths of open files"),
@@ -78,7 +87,7 @@ impl Files {
         };
         match self.find(&path) {
             Ok(place) if place.metadata.is_file() => {
-                let content = |range, stamp| place.open().map(|file| FileBody { file, range, stamp });
+                let content = |range, stamp| place.open().map(|file| self.body(file, &path, range, stamp));
                 respond_with(request, Stamp::of(&place.metadata), &path, content)
                     .unwrap_or_else(|error| Miss::Io(error).response())
             }
@@ -95,10 +104,37 @@ impl Files {
         let file = place.open().ok()?;
         let stamp = Stamp::of(&place.metadata);
         let len = if expected.is_head { 0 } else { stamp.size.min(to_u64(expected.bytes_max)) };
-        let mut body = FileBody { file, range: ByteRange { start: 0, len: stamp.size }, stamp };
+        let mut body = self.body(file, &path, ByteRange { start: 0, len: stamp.size }, stamp);
         let mut beginning = vec![0; to_usize(len)];
         body.read(0, &mut beginning).ok()?;
         Some(FileAhead { files: self.clone(), path, stamp, file: body.file, beginning })
+    }
+
+    /// A part of an open file, which has this path from the root.
+    fn body(&self, file: File, path: &Path, range: ByteRange, stamp: Stamp) -> FileBody {
+        FileBody { file, range, stamp, path: path.to_owned(), digests: Arc::clone(&self.digests) }
+    }
+
+    /// The file that another node has sent the beginning of, if it is the same here.
+    fn take_up(&self, content: &Content, len: u64) -> Result<FileBody, NotResumed> {
+        let path = content.name.strip_prefix(b"/").and_then(plain_path).ok_or(NotResumed::Differs)?;
+        let place = self.find(&path).map_err(|miss| miss.not_resumed())?;
+        if !place.metadata.is_file() {
+            return Err(NotResumed::Differs);
+        }
+        let file = place.open().map_err(|error| Miss::Io(error).not_resumed())?;
+        // Of the very file that will be read.
+        let metadata = file.metadata().map_err(|error| Miss::Io(error).not_resumed())?;
+        let (stamp, range) = (Stamp::of(&metadata), ByteRange { start: content.first, len });
+        if range.start.checked_add(len).is_none_or(|end| end > stamp.size) {
+            return Err(NotResumed::Differs);
+        }
+        let body = self.body(file, &path, range, stamp);
+        match body.digest(&metadata) {
+            Digest::Known(validator) if validator == content.validator => Ok(body),
+            Digest::Known(_) | Digest::Never => Err(NotResumed::Differs),
+            Digest::NotYet => Err(NotResumed::Unknown),
+        }
     }
 
     /// The place of a path below the root.
@@ -173,7 +209,7 @@ impl Preparation for FileAhead {
             let content = |range: ByteRange, stamp| {
                 beginning.drain(..to_usize(range.start).min(beginning.len()));
                 beginning.truncate(to_usize(range.len));
-                Ok(Begun::new(FileBody { file, range, stamp }, beginning))
+                Ok(Begun::new(files.body(file, &path, range, stamp), beginning))
             };
             if let Ok(response) = respond_with(request, stamp, &path, content) {
                 return response.into();
@@ -195,6 +231,27 @@ impl Service for Files {
     fn prefetch(&mut self, expected: &Expected<'_>) -> Option<Box<dyn Preparation>> {
         self.read_ahead(expected).map(|ahead| Box::new(ahead) as Box<dyn Preparation>)
     }
+
+    fn resume(&mut self, content: &Content, length: Option<u64>) -> Result<Box<dyn Body>, NotResumed> {
+        let length = length.ok_or(NotResumed::Differs)?;
+        Ok(Box::new(self.take_up(content, length)?))
+    }
+
+    fn work(&mut self) -> Work {
+        let mut digests = lock(&self.digests);
+        if digests.is_idle() {
+            Work::Nothing
+        } else if digests.read_on() {
+            Work::Found
+        } else {
+            Work::Going
+        }
+    }
+}
+
+/// A core's digests are used by that core alone; no lock is ever waited for.
+fn lock(digests: &Mutex<Digests>) -> MutexGuard<'_, Digests> {
+    digests.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why a path leads to no file.
@@ -205,6 +262,16 @@ enum Miss {
 }
 
 impl Miss {
+    /// Why a body is not continued from there.
+    fn not_resumed(&self) -> NotResumed {
+        match self {
+            Self::Io(error) if error.raw_os_error().is_some_and(|code| TOO_MANY_FILES.contains(&code)) => {
+                NotResumed::Unknown
+            }
+            Self::Io(_) | Self::Outside => NotResumed::Differs,
+        }
+    }
+
     fn response(&self) -> Response {
         let Self::Io(error) = self else { return not_found() };
         match error.kind() {
@@ -272,13 +339,6 @@ impl Stamp {
         format!("\"{:x}-{:x}\"", self.size, self.modified())
     }
 
-    fn validator(&self) -> Validator {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.size.to_be_bytes());
-        bytes[8..].copy_from_slice(&self.modified().to_be_bytes());
-        Validator(bytes)
-    }
-
     /// Never later than now (RFC 9110 section 8.8.2.1).
     fn last_modified(&self, unix_now_s: u64) -> Option<String> {
         u64::try_from(self.modified_s).ok().map(|modified_s| http_date(modified_s.min(unix_now_s)))
@@ -291,6 +351,20 @@ struct FileBody {
     file: File,
     range: ByteRange,
     stamp: Stamp,
+    /// From the root.
+    path: PathBuf,
+    digests: Arc<Mutex<Digests>>,
+}
+
+impl FileBody {
+    /// The digest of the open file, which has this metadata now.
+    fn digest(&self, metadata: &Metadata) -> Digest {
+        if Stamp::of(metadata) == self.stamp {
+            lock(&self.digests).of(&self.file, FileState::of(metadata))
+        } else {
+            Digest::Never
+        }
+    }
 }
 
 impl Body for FileBody {
@@ -317,7 +391,14 @@ impl Body for FileBody {
         if Stamp::of(&metadata) == self.stamp { Ok(()) } else { Err(BodyError::Changed) }
     }
 
-    fn validator(&self) -> Option<Validator> {
-        Some(self.stamp.validator())
+    fn continuation(&self) -> Continuation {
+        match self.file.metadata().map_or(Digest::Never, |metadata| self.digest(&metadata)) {
+            Digest::Known(validator) => {
+                let name = [b"/", self.path.as_os_str().as_bytes()].concat();
+                Continuation::Of(Content { name, first: self.range.start, validator })
+            }
+            Digest::NotYet => Continuation::NotYet,
+            Digest::Never => Continuation::Nowhere,
+        }
     }
 }

@@ -15,9 +15,9 @@
 use baton_http1::{BodyFraming, Method, Status};
 
 use super::begun::Begun;
-use super::body::{Body, BodyError, Ready, Validator, to_u64, to_usize};
+use super::body::{Body, BodyError, Content, Continuation, Ready, Validator, to_u64, to_usize};
 use super::echo::Echo;
-use super::service::{Expected, Preparation, Prepared, Request, Response, Service};
+use super::service::{Expected, NotResumed, Preparation, Prepared, Request, Response, Service};
 
 /// The longest body of `/bytes` and `/chunked`.
 pub const PROBE_LEN_MAX: u64 = 1 << 40;
@@ -25,6 +25,11 @@ pub const PROBE_LEN_MAX: u64 = 1 << 40;
 /// The longest chunk of `/chunked`.
 pub const PROBE_CHUNK_LEN_MAX: u64 = 8_192;
 
+/// The beginning of the paths of both kinds, and of what their contents are called between nodes.
+const BYTES: &str = "/bytes/";
+const CHUNKED: &str = "/chunked/";
+/// The function at the top of this file.
+const FUNCTION: &[u8; 16] = b"splitmix64 bytes";
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 const OCTETS: (&str, &str) = ("content-type", "application/octet-stream");
 
@@ -36,7 +41,7 @@ impl Probe {
     /// Whether `path` is a probe's.
     #[must_use]
     pub fn serves(path: &str) -> bool {
-        path == "/echo" || path.starts_with("/bytes/") || path.starts_with("/chunked/")
+        path == "/echo" || path.starts_with(BYTES) || path.starts_with(CHUNKED)
     }
 }
 
@@ -47,11 +52,23 @@ impl Service for Probe {
 
     fn prefetch(&mut self, expected: &Expected<'_>) -> Option<Box<dyn Preparation>> {
         let Expected { is_head, path, query, bytes_max } = *expected;
-        let len = path.strip_prefix("/bytes/").or_else(|| path.strip_prefix("/chunked/"));
+        let len = path.strip_prefix(BYTES).or_else(|| path.strip_prefix(CHUNKED));
         let len = len.and_then(number).filter(|&len| len <= PROBE_LEN_MAX && !is_head)?;
         let mut beginning = vec![0; to_usize(len.min(to_u64(bytes_max)))];
         fill(seed(query.unwrap_or_default())?, 0, &mut beginning);
         Some(Box::new(Beginning(beginning)))
+    }
+
+    fn resume(&mut self, content: &Content, length: Option<u64>) -> Result<Box<dyn Body>, NotResumed> {
+        let name = std::str::from_utf8(&content.name).unwrap_or_default();
+        let body: Option<Box<dyn Body>> = if let Some(bytes) = name.strip_prefix(BYTES) {
+            Reproducible::named(bytes).map(|bytes| Box::new(bytes) as Box<dyn Body>)
+        } else {
+            let bytes = name.strip_prefix(CHUNKED).and_then(Reproducible::named);
+            bytes.map(|Reproducible { seed, len }| Box::new(Cut::new(seed, len)) as Box<dyn Body>)
+        };
+        let wanted = Continuation::Of(content.clone());
+        body.filter(|body| body.continuation() == wanted && body.length() == length).ok_or(NotResumed::Differs)
     }
 }
 
@@ -74,11 +91,11 @@ fn respond(request: &Request<'_>, beginning: Vec<u8>) -> Response {
     let path = request.path();
     if path == "/echo" {
         echo(request)
-    } else if let Some(len) = path.strip_prefix("/bytes/") {
+    } else if let Some(len) = path.strip_prefix(BYTES) {
         reproducible(request, len, |seed, len| {
             Response::new(Status::OK, Begun::new(Reproducible { seed, len }, beginning))
         })
-    } else if let Some(len) = path.strip_prefix("/chunked/") {
+    } else if let Some(len) = path.strip_prefix(CHUNKED) {
         reproducible(request, len, |seed, len| Response::new(Status::OK, Begun::new(Cut::new(seed, len), beginning)))
     } else {
         Response::text(Status::NOT_FOUND, "no such probe")
@@ -178,11 +195,28 @@ impl Body for Reproducible {
         Ok(())
     }
 
-    fn validator(&self) -> Option<Validator> {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.len.to_be_bytes());
-        bytes[8..].copy_from_slice(&self.seed.to_be_bytes());
-        Some(Validator(bytes))
+    fn continuation(&self) -> Continuation {
+        self.content(BYTES)
+    }
+}
+
+impl Reproducible {
+    /// The bytes are a pure function of what is in the name, so the name says which they are. The validator says the same, and which
+    /// function it is: a later one, with other bytes, has another.
+    fn content(&self, kind: &str) -> Continuation {
+        let Self { seed, len } = self;
+        let mut bytes = [0; 32];
+        bytes[..FUNCTION.len()].copy_from_slice(FUNCTION);
+        bytes[16..24].copy_from_slice(&len.to_be_bytes());
+        bytes[24..].copy_from_slice(&seed.to_be_bytes());
+        let name = format!("{kind}{len}?seed={seed}").into_bytes();
+        Continuation::Of(Content { name, first: 0, validator: Validator(bytes) })
+    }
+
+    /// What [`Self::content`] has named.
+    fn named(name: &str) -> Option<Self> {
+        let (len, query) = name.split_once('?')?;
+        Some(Self { seed: seed(query)?, len: number(len).filter(|&len| len <= PROBE_LEN_MAX)? })
     }
 }
 
@@ -219,7 +253,7 @@ impl Body for Cut {
         start.saturating_add(len)
     }
 
-    fn validator(&self) -> Option<Validator> {
-        self.bytes.validator()
+    fn continuation(&self) -> Continuation {
+        self.bytes.content(CHUNKED)
     }
 }

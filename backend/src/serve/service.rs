@@ -5,7 +5,7 @@ use std::fmt;
 
 use baton_http1::{BodyFraming, Method, RequestHead, Status, Version};
 
-use super::body::{Body, BodyError, Bytes, Validator};
+use super::body::{Body, BodyError, Bytes, Content};
 
 /// Serves requests: one instance per core, never shared.
 ///
@@ -64,14 +64,44 @@ pub trait Service: Send {
         None
     }
 
-    /// As [`Service::prepare`], to go on with a response that another node began and described by its body's
-    /// validator. `None` if this node would not send the very same bytes.
-    fn resume(&mut self, request: &Request<'_>, validator: Validator) -> Option<Response> {
-        match self.prepare(request) {
-            Prepared::Response(response) if response.body.validator() == Some(validator) => Some(response),
-            Prepared::Response(_) | Prepared::Upload(_) => None,
-        }
+    /// The body that another node's service has described by [`Body::continuation`]. `length` is that of the whole body,
+    /// if it is not chunked.
+    ///
+    /// # Errors
+    /// This node does not have the very same bytes, or cannot tell yet.
+    fn resume(&mut self, content: &Content, length: Option<u64>) -> Result<Box<dyn Body>, NotResumed> {
+        let _ = (content, length);
+        Err(NotResumed::Differs)
     }
+
+    /// A small piece of what takes too long to be done at once: finding out what names a content. Called between
+    /// bursts, again and again while there is more, once a body was [not named yet](super::Continuation::NotYet) or a content
+    /// [not known](NotResumed::Unknown).
+    fn work(&mut self) -> Work {
+        Work::Nothing
+    }
+}
+
+/// Why a service does not go on with a body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotResumed {
+    /// The content is another one here, or not here at all.
+    #[error("the content is another one")]
+    Differs,
+    /// Whether it is the same is being found out.
+    #[error("whether the content is the same is not known yet")]
+    Unknown,
+}
+
+/// What became of a piece of work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Work {
+    /// There is none.
+    Nothing,
+    /// It goes on.
+    Going,
+    /// Something was found out: ask again who has waited.
+    Found,
 }
 
 impl<S: Service + ?Sized> Service for Box<S> {
@@ -83,8 +113,12 @@ impl<S: Service + ?Sized> Service for Box<S> {
         (**self).prefetch(expected)
     }
 
-    fn resume(&mut self, request: &Request<'_>, validator: Validator) -> Option<Response> {
-        (**self).resume(request, validator)
+    fn resume(&mut self, content: &Content, length: Option<u64>) -> Result<Box<dyn Body>, NotResumed> {
+        (**self).resume(content, length)
+    }
+
+    fn work(&mut self) -> Work {
+        (**self).work()
     }
 }
 

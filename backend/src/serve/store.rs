@@ -87,6 +87,15 @@ impl ContentStore {
         there
     }
 
+    /// No more of a source than the bytes before `end` will be wanted: it goes when they are released.
+    pub fn end_at(&mut self, id: SourceId, end: u64) {
+        let Some(source) = self.source_mut(id) else { return };
+        source.end = end;
+        if source.is_spent() {
+            self.remove(id);
+        }
+    }
+
     /// How far a source can be read; it need not look beyond `wanted`. `None` if there is no such source.
     pub fn ready(&mut self, id: SourceId, wanted: u64) -> Option<Ready> {
         let ready = self.source_mut(id)?.content.ready(wanted);
@@ -209,7 +218,7 @@ impl ContentStore {
         };
         self.bytes += counted;
         let slot = &mut self.slots[number as usize];
-        slot.source = Some(Source { content, released: 0, feeding, counted });
+        slot.source = Some(Source { content, released: 0, end: u64::MAX, feeding, counted });
         Ok(source_id(number, slot.generation))
     }
 
@@ -285,6 +294,8 @@ struct Slot {
 struct Source {
     content: Content,
     released: u64,
+    /// Where the bytes end that will be wanted, if that is before its own end.
+    end: u64,
     /// Whether bytes of the request's body are still to come.
     feeding: bool,
     /// What it adds to the store's count of bytes.
@@ -304,6 +315,9 @@ impl Source {
     }
 
     fn is_spent(&mut self) -> bool {
+        if self.released >= self.end {
+            return true;
+        }
         let ready = self.content.ready(self.released.saturating_add(1));
         ready.complete && self.released >= ready.end && !self.feeding
     }

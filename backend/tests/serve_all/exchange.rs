@@ -1,9 +1,8 @@
 use baton_backend::serve::{
-    Body, BodyError, Bytes, Composed, ECHO_BUFFER_LEN, Echo, Exchange, ExchangeError, FORGOTTEN_BODY_LEN_MAX, Prepared,
-    Probe, Ready, Request, Responder, Response, Server, Service, StoreFull, StoreLimits, Terms, Upload,
+    Body, BodyError, Bytes, Composed, ECHO_BUFFER_LEN, Echo, ExchangeError, FORGOTTEN_BODY_LEN_MAX, Prepared, Probe,
+    Ready, Request, Responder, Response, Service, StoreFull, StoreLimits, Terms, Upload,
 };
 use baton_http1::Status;
-use proptest::prelude::*;
 
 use crate::common::{Client, NOW_S, TERMS, fetch, get, limited_server, server, with_get, with_request};
 
@@ -298,61 +297,6 @@ fn composed() {
     assert_eq!(crate::common::read_all(&mut get(&mut both, "/echo", &[])), b"");
     assert_eq!(get(&mut both, "/none", &[]).status(), Status::NOT_FOUND);
     assert_eq!(crate::common::read_all(&mut get(&mut Composed::new().with_files(files), "/echo", &[])), b"a file");
-}
-
-/// Sends a response from a first node up to `cut` bytes of its body, the rest from a second.
-fn fetch_in_two(lines: &[&str], cut: u64) -> Option<Vec<u8>> {
-    let (mut first, mut second) = (server(Composed::new().with_probe()), server(Composed::new().with_probe()));
-    let mut exchange = with_request(lines, |request| first.begin(request, TERMS)).unwrap();
-    let mut client = Client::default();
-    while exchange.resume_point(&first.store).is_none_or(|point| point.offset < cut) {
-        let left = exchange.resume_point(&first.store).map_or(u64::MAX, |point| cut - point.offset);
-        let extent = exchange.next_extent(&mut first.store, left)?;
-        let mut bytes = vec![0; usize::try_from(extent.len).unwrap()];
-        first.store.read_source(extent.source, extent.offset, &mut bytes).unwrap();
-        client.wire.extend_from_slice(&bytes);
-    }
-    let point = exchange.resume_point(&first.store).unwrap();
-    let mut exchange: Exchange = with_request(lines, |request| second.resume(request, 8, &point))?;
-    client.drain(&mut exchange, &mut second.store, 5_000);
-    assert!(exchange.is_complete() && exchange.keep_alive() == point.keep_alive);
-    client.acknowledge(&mut second.store);
-    assert_eq!(second.store.sources(), 0);
-    Some(client.wire)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-    #[test]
-    fn another_node_goes_on_at_any_byte(cut in 0..30_000_u64, chunked: bool, http10: bool) {
-        let path = if chunked { "/chunked/30000?seed=4" } else { "/bytes/30000?seed=4" };
-        let line = format!("GET {path} HTTP/1.{}", u8::from(!http10));
-        let lines = [line.as_str(), "host: t"];
-        let whole = fetch(&mut server(Probe), &lines, b"").wire;
-        prop_assert_eq!(fetch_in_two(&lines, cut).unwrap(), whole);
-    }
-}
-
-#[test]
-fn what_cannot_be_continued() {
-    let mut donor = server(Probe);
-    let point = |donor: &mut Server<Probe>, lines: &[&str]| {
-        let mut exchange = with_request(lines, |request| donor.begin(request, TERMS)).unwrap();
-        let before = exchange.resume_point(&donor.store);
-        let _ = exchange.next_extent(&mut donor.store, u64::MAX);
-        (before, exchange.resume_point(&donor.store))
-    };
-    let echo = ["POST /echo HTTP/1.1", "host: t", "content-length: 3"];
-    assert_eq!(point(&mut donor, &echo), (None, None), "only this node has the bytes");
-    let bytes = ["GET /bytes/9 HTTP/1.1", "host: t"];
-    let (before, Some(after)) = point(&mut donor, &bytes) else { panic!("no resume point") };
-    assert_eq!((before, after.offset), (None, 0), "the head was not given out");
-    let resume = |path: &str, point| with_get(path, &[], |request| server(Probe).resume(request, 2, &point).is_some());
-    assert!(resume("/bytes/9", after));
-    assert!(!resume("/bytes/10", after), "another validator");
-    assert!(!resume("/echo", after), "no validator");
-    assert!(resume("/bytes/9", baton_backend::serve::ResumePoint { offset: 9, ..after }));
-    assert!(!resume("/bytes/9", baton_backend::serve::ResumePoint { offset: 10, ..after }), "behind the end");
 }
 
 #[test]

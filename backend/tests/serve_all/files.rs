@@ -4,7 +4,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use baton_backend::serve::{BodyError, Expected, Files, Response, Service};
+use baton_backend::serve::{
+    Body, BodyError, Content, Continuation, Expected, Files, NotResumed, Response, Service, Work,
+};
 use baton_http1::Status;
 use proptest::prelude::*;
 
@@ -259,16 +261,97 @@ fn reads_stay_within_the_range() {
     }
 }
 
+/// How another node would go on with a file's body, once it is found out.
+fn continuation(files: &mut Files, path: &str, lines: &[&str]) -> Continuation {
+    let mut response = get(files, path, lines);
+    while response.body_mut().continuation() == Continuation::NotYet {
+        assert_ne!(files.work(), Work::Nothing);
+    }
+    response.body_mut().continuation()
+}
+
+fn content(files: &mut Files, path: &str, lines: &[&str]) -> Content {
+    let Continuation::Of(content) = continuation(files, path, lines) else { panic!("no name for {path}") };
+    content
+}
+
+/// What becomes of it elsewhere, once that is found out there.
+fn resume(files: &mut Files, content: &Content, length: Option<u64>) -> Result<Box<dyn Body>, NotResumed> {
+    loop {
+        match files.resume(content, length) {
+            Err(NotResumed::Unknown) => assert_ne!(files.work(), Work::Nothing),
+            decided => return decided,
+        }
+    }
+}
+
 #[test]
 fn equal_files_are_continued_anywhere() {
     let (mut one, mut other) = (place(), place());
-    let validator = |files: &mut Files, path: &str| get(files, path, &[]).body_mut().validator().unwrap();
-    let from_one = validator(&mut one.files, "/ten.txt");
-    assert_eq!(from_one, validator(&mut other.files, "/ten.txt"));
-    assert_ne!(from_one, validator(&mut other.files, "/empty"));
-    fs::write(other.dir.path().join("www/ten.txt"), "9876543210").unwrap();
-    assert_ne!(from_one, validator(&mut other.files, "/ten.txt"));
-    assert_ne!(etag(&mut one.files), etag(&mut other.files));
+    let name = content(&mut one.files, "/ten.txt", &[]);
+    assert_eq!((name.name.as_slice(), name.first), (&b"/ten.txt"[..], 0));
+    // Other times say nothing about the bytes.
+    let path = other.dir.path().join("www/ten.txt");
+    let touch = |at| {
+        File::options().write(true).open(&path).unwrap().set_modified(UNIX_EPOCH + Duration::from_secs(at)).unwrap()
+    };
+    touch(5);
+    assert_eq!(content(&mut other.files, "/ten.txt", &[]), name);
+    assert_eq!(read(resume(&mut other.files, &name, Some(10)).unwrap().as_mut(), 0, 10), b"0123456789");
+    // A range of it, and the file of a directory.
+    let part = content(&mut one.files, "/ten.txt", &["range: bytes=3-6"]);
+    assert_eq!((part.first, part.validator), (3, name.validator));
+    assert_eq!(read(resume(&mut other.files, &part, Some(4)).unwrap().as_mut(), 1, 3), b"456");
+    assert_eq!(content(&mut one.files, "/sub/", &[]).name, b"/sub/index.html");
+    // Other bytes of the same size and time.
+    write(&path, b"9876543210");
+    assert_eq!(resume(&mut other.files, &name, Some(10)).unwrap_err(), NotResumed::Differs);
+    write(&path, b"0123456789");
+    assert!(resume(&mut other.files, &name, Some(10)).is_ok());
+}
+
+#[test]
+fn what_is_not_the_same_file_is_not_continued() {
+    let mut place = place();
+    let ten = content(&mut place.files, "/ten.txt", &[]);
+    let named = |name: &[u8]| Content { name: name.to_vec(), ..ten.clone() };
+    for (content, length) in [
+        (ten.clone(), None),
+        (ten.clone(), Some(11)),
+        (Content { first: 1, ..ten.clone() }, Some(10)),
+        (Content { first: u64::MAX, ..ten.clone() }, Some(10)),
+        (named(b"/index.html"), Some(8)),
+        (named(b"/none"), Some(10)),
+        (named(b"/sub"), Some(10)),
+        (named(b"ten.txt"), Some(10)),
+        (named(b"/"), Some(10)),
+        (named(b"/../secret.txt"), Some(6)),
+        (named(b"/out.txt"), Some(6)),
+        (named(b"/.hidden"), Some(6)),
+    ] {
+        assert_eq!(resume(&mut place.files, &content, length).unwrap_err(), NotResumed::Differs, "{content:?}");
+    }
+    assert!(resume(&mut place.files, &named(b"/in.txt"), Some(10)).is_ok(), "another name, the same bytes");
+}
+
+#[test]
+fn a_body_whose_file_was_changed_goes_on_nowhere() {
+    let mut place = place();
+    let path = place.dir.path().join("www/ten.txt");
+    let mut response = get(&mut place.files, "/ten.txt", &[]);
+    fs::write(&path, "changed").unwrap();
+    assert_eq!(response.body_mut().continuation(), Continuation::Nowhere);
+    // One that was replaced by renaming goes on with the old bytes; their name is found out from the file that is still open.
+    write(&path, b"0123456789");
+    let mut response = get(&mut place.files, "/ten.txt", &[]);
+    write(&place.dir.path().join("www/new"), b"other");
+    fs::rename(place.dir.path().join("www/new"), &path).unwrap();
+    assert_eq!(response.body_mut().continuation(), Continuation::NotYet);
+    assert_eq!(place.files.work(), Work::Found);
+    let Continuation::Of(old) = response.body_mut().continuation() else { panic!("no name") };
+    assert_eq!(read_all(&mut response), b"0123456789");
+    assert_eq!(resume(&mut place.files, &old, Some(10)).unwrap_err(), NotResumed::Differs);
+    assert_eq!(place.files.work(), Work::Nothing);
 }
 
 #[test]
@@ -277,7 +360,8 @@ fn roots() {
     assert!(Files::new(&place.dir.path().join("none")).is_err());
     assert!(Files::new(&place.dir.path().join("secret.txt")).is_err());
     symlink("www", place.dir.path().join("link")).unwrap();
-    assert_eq!(Files::new(&place.dir.path().join("link")).unwrap(), place.files);
+    let mut linked = Files::new(&place.dir.path().join("link")).unwrap();
+    assert_eq!(read_all(&mut get(&mut linked, "/ten.txt", &[])), b"0123456789");
 }
 
 proptest! {

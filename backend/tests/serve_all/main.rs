@@ -7,4 +7,5 @@ mod exchange;
 mod files;
 mod pipeline;
 mod probe;
+mod resume;
 mod store;

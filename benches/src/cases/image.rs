@@ -66,6 +66,7 @@ fn encode(tcb: Tcb, now: Instant) -> Result<Vec<u8>> {
         tcb,
         cursor: Cursor::new(),
         plan: Plan::of(Planned { n: 1, strip: 0 }),
+        resume: None,
         served: Served::NOTHING,
     };
     Ok(image.encode())

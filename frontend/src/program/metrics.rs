@@ -213,7 +213,7 @@ mod tests {
             forwarded_bytes: 104,
             handoffs_started: 105,
             handoffs_done: 106,
-            handoffs_refused: [1, 2, 3, 4, 5, 6, 7, 8, 9],
+            handoffs_refused: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
             moves: 107,
             asks: 108,
             prefetches: 140,
@@ -274,10 +274,10 @@ baton_forwarded_packets_total 103
 baton_forwarded_bytes_total 104
 baton_handoffs_started_total{kind="first"} 105
 baton_handoffs_total{kind="first",result="done"} 106
-baton_handoffs_total{kind="first",result="refused"} 45
+baton_handoffs_total{kind="first",result="refused"} 66
 baton_handoffs_refused_total{kind="first",reason="overload"} 1
 baton_handoffs_refused_total{kind="first",reason="incomplete"} 8
-baton_handoffs_refused_total{kind="first",reason="arbiter"} 9
+baton_handoffs_refused_total{kind="first",reason="arbiter"} 11
 baton_owner_changes_total 107
 baton_asks_total 108
 baton_prefetches_total{event="sent"} 140

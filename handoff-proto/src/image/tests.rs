@@ -82,6 +82,7 @@ fn image(tcb: Tcb, store: &mut Store) -> Image {
         tcb: tcb.freeze(Instant::from_micros(3_000), store).unwrap(),
         cursor,
         plan: Plan::of(Planned { n: 0, strip: 4 }),
+        resume: None,
         served: Served { requests: 3, bytes: 4_096 },
     }
 }
@@ -137,6 +138,16 @@ fn full_image() -> Image {
     image.tcb.start =
         Some(HyStart { end: una + 500, last_us: 40_000, least_us: 46_000, samples: 8, baseline_us: 45_000, rounds: 3 });
     assert!(image.plan.push(Planned { n: 1, strip: 0 }));
+    image.resume = Some(Resume {
+        n: 3,
+        status: 206,
+        keep_alive: true,
+        first: 1_000,
+        length: Some(70_000),
+        offset: 65_536,
+        validator: [0x5a; 32],
+        name: b"/films/one.bin".to_vec(),
+    });
     image
 }
 

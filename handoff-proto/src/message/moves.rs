@@ -159,6 +159,10 @@ wire_enum! {
         Revoked = 7,
         /// The rest of the image did not come in time.
         Incomplete = 8,
+        /// A response is to be continued whose content is another one here, or none.
+        ContentDiffers = 9,
+        /// A response is to be continued, and it is not known yet whether its content is the same here. Later it may be.
+        ContentUnknown = 10,
     }
 }
 
@@ -175,6 +179,8 @@ impl RefuseReason {
             Self::Draining => "draining",
             Self::Revoked => "revoked",
             Self::Incomplete => "incomplete",
+            Self::ContentDiffers => "content_differs",
+            Self::ContentUnknown => "content_unknown",
         }
     }
 }

@@ -297,6 +297,7 @@ fn image(tcb: Frozen) -> Image {
         tcb,
         cursor: Cursor::new(),
         plan: Plan::default(),
+        resume: None,
         served: Served::NOTHING,
     }
 }

@@ -412,6 +412,7 @@ impl Net {
             tcb,
             cursor: Cursor::new(),
             plan: Plan::default(),
+            resume: None,
             served: Served::NOTHING,
         };
         let read = Image::decode(&image.encode()).expect("what was written as an image is one");

@@ -251,6 +251,7 @@ impl Host {
                     tcb: frozen,
                     cursor: Cursor::new(),
                     plan: Plan::default(),
+                    resume: None,
                     served: Served::NOTHING,
                 };
                 self.arrive(now, &image.encode());

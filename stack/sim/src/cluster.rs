@@ -23,8 +23,17 @@ pub(crate) fn members_that_serve<S: Service + 'static>(
     tuning: &Tuning,
     service: impl Fn() -> S + Copy + 'static,
 ) -> Vec<Member> {
+    members_by_place(plan, tuning, move |_| service())
+}
+
+/// A cluster each of whose back-ends serves what `service` makes for its place.
+pub(crate) fn members_by_place<S: Service + 'static>(
+    plan: &Plan,
+    tuning: &Tuning,
+    service: impl Fn(&Place) -> S + Clone + 'static,
+) -> Vec<Member> {
     let mut front_ends = plan.front_ends().map(|(place, vip)| front_end(plan, (place, vip), tuning));
-    let back_ends = plan.back_ends.iter().map(|place| back_end(plan, place, tuning, service));
+    let back_ends = plan.back_ends.iter().map(|place| back_end(plan, place, tuning, service.clone()));
     front_ends.next().into_iter().chain(back_ends).chain(front_ends).collect()
 }
 
@@ -54,7 +63,7 @@ fn back_end<S: Service + 'static>(
     plan: &Plan,
     place: &Place,
     tuning: &Tuning,
-    service: impl Fn() -> S + 'static,
+    service: impl Fn(&Place) -> S + 'static,
 ) -> Member {
     let config = config::back_end(plan, place, tuning).expect("tested for every size of cluster");
     let (plan, place) = (plan.clone(), place.clone());
@@ -64,7 +73,7 @@ fn back_end<S: Service + 'static>(
         let (macs, unix_at_origin_s): (&[_], _) = (&[place.mac], UNIX_AT_ORIGIN_S);
         let life =
             baton_backend::settings::Life { boot: Boot(boot), seed, secrets: secret().into(), macs, unix_at_origin_s };
-        Box::new(BackEnd::new(baton_backend::Settings::new(&config, life), service()))
+        Box::new(BackEnd::new(baton_backend::Settings::new(&config, life), service(&place)))
     });
     Member { name, role: Role::BackEnd, make }
 }

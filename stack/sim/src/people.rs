@@ -3,7 +3,7 @@
 use crate::dice::Dice;
 use crate::world::{DeviceId, Observer, World};
 use baton_backend::BackEnd;
-use baton_backend::serve::Probe;
+use baton_backend::serve::{Probe, Service};
 use baton_frontend::FrontEnd;
 use baton_stack::addr::ConnId;
 use baton_stack::node::Node;
@@ -24,8 +24,8 @@ pub(crate) trait Asked {
 }
 
 macro_rules! asked {
-    ($node:ty, $of:ident) => {
-        impl Asked for $node {
+    ($node:ty, $of:ident $(, $service:ident)?) => {
+        impl $(<$service: Service>)? Asked for $node {
             fn connections(&mut self, now: Instant) -> Connections {
                 match self.handle_command(now, $of::stats::Command::Connections(FIRST_PAGE)) {
                     $of::stats::Reply::Connections(connections) => connections,
@@ -44,7 +44,7 @@ macro_rules! asked {
 }
 
 asked!(FrontEnd, baton_frontend);
-asked!(BackEnd<Probe>, baton_backend);
+asked!(BackEnd<S>, baton_backend, S);
 
 /// Somebody asks one of the cluster's nodes, `members`, the front-end first, to move one of its connections. `None` if it cannot be
 /// asked now or has no connection.

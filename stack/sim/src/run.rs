@@ -9,6 +9,8 @@
 #[cfg(test)]
 mod ahead;
 #[cfg(test)]
+mod amid;
+#[cfg(test)]
 mod front_ends;
 #[cfg(test)]
 mod messages;

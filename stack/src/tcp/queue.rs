@@ -111,6 +111,22 @@ impl Queue {
         true
     }
 
+    /// Takes the last bytes out again, at most `most`, as far as they are `source`'s. Gives how many; the source hears nothing.
+    pub(crate) fn take_back(&mut self, source: super::SourceId, most: u64) -> u64 {
+        let mut left = most;
+        while left > 0
+            && let Some((last, end)) = self.extents.back_mut()
+            && matches!(last.place, Place::Local { source: of, .. } if of == source)
+        {
+            let part = last.len.min(left);
+            (last.len, *end, left) = (last.len - part, *end - part, left - part);
+            if last.len == 0 {
+                self.extents.pop_back();
+            }
+        }
+        most - left
+    }
+
     /// Drops the first `n` bytes; each local source hears how far it is released.
     pub(crate) fn release(&mut self, mut n: u64, mut released: impl FnMut(super::SourceId, u64)) {
         while n > 0 {
@@ -219,6 +235,20 @@ mod tests {
         let mut heard = Vec::new();
         queue.release(12, |source, up_to| heard.push((source.0, up_to)));
         assert_eq!((heard, queue.bytes()), (std::vec![(1, 15), (2, 2)], 3));
+    }
+
+    #[test]
+    fn the_last_bytes_of_a_source_can_be_taken_back() {
+        let mut queue = Queue::starting_at(100);
+        assert!(queue.push(local(1, 0, 5), 9) && queue.push(local(2, 10, 5), 9) && queue.push(local(2, 20, 5), 9));
+        assert_eq!((queue.take_back(SourceId(1), 3), queue.take_back(SourceId(2), 0)), (0, 0), "not the last; none");
+        assert_eq!((queue.take_back(SourceId(2), 7), queue.bytes()), (7, 8));
+        assert!(queue.push(local(2, 13, 4), 9), "it goes on where it was cut");
+        assert_eq!(queue.extents().copied().collect::<Vec<_>>(), [local(1, 0, 5), local(2, 10, 7)]);
+        assert_eq!((queue.take_back(SourceId(2), 100), queue.bytes()), (7, 5), "no more than there is");
+        assert_eq!((queue.take_back(SourceId(1), 100), queue.bytes(), queue.start()), (5, 0, 100));
+        assert!(queue.push(remote(100, 5), 9));
+        assert_eq!((queue.take_back(SourceId(1), 5), queue.bytes()), (0, 5), "another node's");
     }
 
     #[test]

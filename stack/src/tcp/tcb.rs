@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::cc::Congestion;
 use super::config::TcpConfig;
-use super::content::{Content, Extent};
+use super::content::{Content, Extent, SourceId};
 use super::ecn::Signals;
 use super::path::PathMtu;
 use super::queue::Queue;
@@ -462,6 +462,14 @@ impl Tcb {
             return Ok(());
         }
         if self.snd.queue.push(extent, EXTENTS_MAX) { Ok(()) } else { Err(PushError::Full) }
+    }
+
+    /// Takes what was queued last and never sent out of the queue again, as far as it is `source`'s: the source goes on there, here or
+    /// at another node. Gives how many bytes. Nothing once [`Tcb::close`] was called, and nothing that urgent data reaches into.
+    pub fn take_back(&mut self, source: SourceId) -> u64 {
+        let marked = self.snd.urgent.and_then(|up| up.distance_from(self.snd.una)).map_or(0, u64::from);
+        let most = self.snd.unsent().min(self.snd.queue.bytes().saturating_sub(marked));
+        if self.snd.fin { 0 } else { self.snd.queue.take_back(source, most) }
     }
 
     /// The send queue: everything that is not acknowledged.

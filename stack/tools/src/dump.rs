@@ -1,14 +1,14 @@
 //! What is in an image, for people and for scripts.
 
 use baton_stack::tcp::FrozenBytes;
-use handoff_proto::image::Image;
+use handoff_proto::image::{Image, Resume};
 use serde_json::{Map, Value, json};
 
 /// Everything in an image. The TCB's fields have the names that docs/tcb.md gives them; their values are written as the code writes them,
 /// byte strings as hexadecimal digits.
 #[must_use]
 pub fn describe(image: &Image) -> Value {
-    let Image { c, base, epoch, tried, next_hop, tcb, cursor, plan, served } = image;
+    let Image { c, base, epoch, tried, next_hop, tcb, cursor, plan, resume, served } = image;
     let queue: Vec<_> = tcb.queue.iter().map(describe_bytes).collect();
     let out_of_order: Vec<_> =
         tcb.out_of_order.iter().map(|(seq, bytes)| json!({"seq": seq.0, "bytes": hex(bytes)})).collect();
@@ -28,6 +28,7 @@ pub fn describe(image: &Image) -> Value {
         "next_hop": next_hop.to_string(),
         "cursor": format!("{cursor:?}"),
         "plan": plan,
+        "resume": resume.as_ref().map(describe_resume),
         "served_requests": served.requests,
         "served_bytes": served.bytes,
         "tcb": fields,
@@ -52,6 +53,21 @@ fn flatten(name: &str, value: &Value, lines: &mut String) {
         Value::String(text) => *lines += &format!("{name}: {text}\n"),
         Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) => *lines += &format!("{name}: {value}\n"),
     }
+}
+
+/// The response that goes on at the recipient. Its name is a path, as a rule.
+fn describe_resume(resume: &Resume) -> Value {
+    let Resume { n, status, keep_alive, first, length, offset, validator, name } = resume;
+    json!({
+        "n": n,
+        "status": status,
+        "keep_alive": keep_alive,
+        "first": first,
+        "length": length,
+        "offset": offset,
+        "validator": hex(validator),
+        "name": String::from_utf8_lossy(name),
+    })
 }
 
 fn describe_bytes(bytes: &FrozenBytes) -> Value {

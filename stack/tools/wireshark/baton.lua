@@ -27,7 +27,7 @@ local ROLES = { [1] = "front-end", [2] = "back-end" }
 local DRAINS = { [0] = "serving", [1] = "draining", [2] = "stopping" }
 local REASONS = {
     [1] = "overload", [2] = "limit", [3] = "too large", [4] = "version", [5] = "malformed", [6] = "draining", [7] = "revoked",
-    [8] = "incomplete",
+    [8] = "incomplete", [9] = "content differs", [10] = "content unknown",
 }
 local CLAIMS = { [1] = "kept", [2] = "lost" }
 local ENDS = {
@@ -49,6 +49,7 @@ local BLOCK_FLAGS = { "SACK", "timestamps", "window scaling", "our FIN is queued
 local SIGNAL_FLAGS = { "ECN", "ECE due", "CWR due", "point", "short segment", "our urgent pointer", "the client's urgent pointer" }
 local FLIGHT_FLAGS = { "force", "DSACK round", "boundary" }
 local UNDO_FLAGS = { "until", "stamp" }
+local RESUME_FLAGS = { "Keep-alive", "Chunked" }
 local PATH_FLAGS = { "sizing", "claim" }
 local CURSOR_FLAGS = { "keep-alive", "100 Continue due" }
 local MARKS = { "SACKed", "lost", "sent again" }
@@ -229,7 +230,8 @@ local MESSAGES = {
 -- The image. Here a word is field:type, a number being an integer of as many bytes; its filter is baton.image.field.
 local IMAGE_TYPES = {
     ["1"] = "u8", ["2"] = "u16", ["4"] = "u32", ["8"] = "u64", time = "time", mac = "mac", conn = "hex64", padded = "padded", rest = "rest",
-    reserved1 = "reserved1", reserved2 = "reserved2", reserved3 = "reserved3", family = FAMILIES, state = STATES, algorithm = ALGORITHMS,
+    reserved1 = "reserved1", reserved2 = "reserved2", reserved3 = "reserved3", bytes32 = "tag32",
+    resume_flags = { bits = RESUME_FLAGS }, family = FAMILIES, state = STATES, algorithm = ALGORITHMS,
     phase = PHASES, probe_kind = PROBES, block_flags = { bits = BLOCK_FLAGS }, signal_flags = { bits = SIGNAL_FLAGS },
     flight_flags = { bits = FLIGHT_FLAGS }, undo_flags = { bits = UNDO_FLAGS }, path_flags = { bits = PATH_FLAGS },
     cursor_flags = { bits = CURSOR_FLAGS }, marks = { bits = MARKS },
@@ -259,6 +261,8 @@ local PARTS = {
         .. "prr_out:4 prr_flight:4" },
     [0x8008] = { "Undo", "undo_algorithm:algorithm undo_flags:undo_flags undo_reserved:reserved2 pipe_prev:4" .. GROWTH
         .. "undo_from:4 undo_until:4 undo_stamp:4 undo_again:4 undo_needless:4" },
+    [0x8009] = { "Response", "resume_n:4 resume_status:2 resume_flags:resume_flags resume_reserved:reserved1 resume_first:8 resume_length:8 "
+        .. "resume_offset:8 validator:bytes32 resume_name:rest" },
     [0x8010] = { "Signals", "signal_flags:signal_flags signals_reserved:reserved3 point:4 small:4 snd_urgent:4 rcv_urgent:4" },
     [0x8011] = { "Window", "window_grown:4 window_rtt_us:4 window_from:4 window_age:time" },
     [0x8012] = { "Path", "path_mtu:2 path_flags:path_flags path_reserved:reserved1 sizing_end:4 sizing_len:2 claim_seq:4 claim_mtu:2 "

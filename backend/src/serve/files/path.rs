@@ -32,6 +32,12 @@ pub(super) fn file_path(path: &str) -> Result<PathBuf, PathError> {
     Ok(out)
 }
 
+/// The path that a name between nodes stands for, by the same rules: it is not encoded.
+pub(super) fn plain_path(name: &[u8]) -> Option<PathBuf> {
+    let is_plain = |segment: &[u8]| segment.first().is_some_and(|&byte| byte != b'.') && !segment.contains(&0);
+    name.split(|&byte| byte == b'/').all(is_plain).then(|| PathBuf::from(OsStr::from_bytes(name)))
+}
+
 fn decode(segment: &str) -> Result<Vec<u8>, PathError> {
     let escapes_ok = segment.split('%').skip(1).all(|rest| {
         let digits = rest.as_bytes().get(..2);
@@ -44,6 +50,16 @@ fn decode(segment: &str) -> Result<Vec<u8>, PathError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names() {
+        for name in ["a", "a/b.txt", "a b", "a%25", "a..b/c..."] {
+            assert_eq!(plain_path(name.as_bytes()), Some(PathBuf::from(name)));
+        }
+        for name in ["", "/a", "a/", "a//b", "..", "a/../b", ".git/config", "a/.b", "a\0"] {
+            assert_eq!(plain_path(name.as_bytes()), None, "{name}");
+        }
+    }
 
     #[test]
     fn paths() {

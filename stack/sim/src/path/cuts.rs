@@ -144,7 +144,7 @@ impl Seat {
                 // What was sent may be what it waited for.
                 Step::Wait if has_sent => {}
                 Step::Wait => return,
-                Step::AskMove { .. } | Step::Reset => panic!("it does not go on: {step:?}"),
+                Step::AskMove { .. } | Step::AwaitName | Step::Reset => panic!("it does not go on: {step:?}"),
             }
         }
         panic!("it is busy for ever");

@@ -333,6 +333,7 @@ pub(super) fn image(tcb: Frozen, cursor: Cursor) -> Image {
         tcb,
         cursor,
         plan: Plan::default(),
+        resume: None,
         served: Served::NOTHING,
     }
 }
