@@ -67,14 +67,16 @@ impl<S: Service> BackEnd<S> {
         let mut out = entry.directory.outbox(sessions, &mut ports.drops);
         match message {
             Message::Handoff(part) => {
-                if let Some(arrival) = entry.recipient.handle_handoff(now, from, part, has_lease, &mut out)? {
-                    self.adopt(now, link, arrival, tx);
+                match entry.recipient.handle_handoff(now, from, part, has_lease, &mut out)? {
+                    Some(arrival) => self.adopt(now, link, arrival, tx),
+                    None => self.return_given_up(now, link, tx),
                 }
                 Ok(())
             }
             Message::Revoke(revoke) => {
                 entry.recipient.handle_revoke(now, revoke, has_lease, &mut out)?;
                 self.ahead.void(revoke.c);
+                self.return_given_up(now, link, tx);
                 Ok(())
             }
             Message::Routed(routed) => entry.recipient.handle_routed(now, routed),

@@ -242,6 +242,16 @@ impl<S: Service> BackEnd<S> {
         }
     }
 
+    /// What waits for images that will not come whole goes back (R11).
+    pub(crate) fn return_given_up<T: Transmit>(&mut self, now: Instant, link: usize, tx: &mut T) {
+        if self.links[link].recipient.has_given_up() {
+            for flow in self.links[link].recipient.take_given_up() {
+                let held = self.hold.take(&flow);
+                self.release_held(now, &flow, held, tx);
+            }
+        }
+    }
+
     fn take_in(&mut self, now: Instant, link: usize, image: &[u8], attempt: Attempt) -> Result<Flow, RefuseReason> {
         let Attempt { c, e2 } = attempt;
         if self.is_stopping() || self.links[link].holder.drain() == DrainState::Stopping {

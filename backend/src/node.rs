@@ -668,6 +668,7 @@ impl<S: Service> Node for BackEnd<S> {
         self.server.responder.set_time(self.settings.unix_at_origin_s + now.micros() / 1_000_000);
         for index in 0..self.links.len() {
             self.poll_link(now, index);
+            self.return_given_up(now, index, tx);
         }
         self.ahead.handle_timeout(now);
         self.was_leased = self.links.iter().any(|link| link.was_leased);

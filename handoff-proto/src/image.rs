@@ -39,6 +39,7 @@ use start::StartNumbers;
 
 use crate::names::Epoch;
 
+mod beginning;
 mod flight;
 mod path;
 mod resume;

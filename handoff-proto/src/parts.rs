@@ -167,6 +167,11 @@ impl PartsIn {
         true
     }
 
+    /// The first part, if it has come.
+    pub(crate) fn first(&self) -> Option<&[u8]> {
+        self.have.contains(0).then(|| self.bytes.chunks(usize::from(self.part_bytes)).next().unwrap_or_default())
+    }
+
     /// What a PART-ACK says.
     pub(crate) fn acknowledgment(&self) -> (u16, u128) {
         let beyond = (0..PART_ACK_BITS).fold(0, |beyond, bit| {

@@ -12,11 +12,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use baton_stack::addr::ConnId;
+use baton_stack::addr::{ConnId, Flow};
 use baton_stack::drop::DropReason;
 use baton_stack::time::{Duration, Instant};
 
-use crate::image::IMAGE_BYTES_MAX;
+use crate::image::{IMAGE_BYTES_MAX, Image};
 use crate::message::{
     Done, Handoff, Installed, Message, Outbox, PartAck, RefuseReason, Refused, Revoke, Revoked, Routed,
 };
@@ -87,6 +87,8 @@ pub struct Recipient {
     incoming: BTreeMap<Attempt, Incoming>,
     incoming_bytes: usize,
     records: BTreeMap<Attempt, Record>,
+    /// Flows whose image will not be taken although it was not whole: at most as many as there may be incomplete images.
+    given_up: Vec<Flow>,
     /// One entry for each incoming image and each record.
     due: BTreeSet<(Instant, Attempt)>,
 }
@@ -127,6 +129,7 @@ impl Recipient {
             incoming: BTreeMap::new(),
             incoming_bytes: 0,
             records: BTreeMap::new(),
+            given_up: Vec::new(),
             due: BTreeSet::new(),
         }
     }
@@ -183,6 +186,7 @@ impl Recipient {
             }
             Reassembly::Misfit => Err(DropReason::MessageMalformed),
             Reassembly::Refuse(reason) => {
+                self.give_up(Some(part.bytes).filter(|_| part.part == 0));
                 self.decide(now, attempt, Some(from), Verdict::Refused(reason), out);
                 Ok(None)
             }
@@ -233,8 +237,9 @@ impl Recipient {
             Some(record) => record.tell_front_end(attempt, self.g, out),
             None if self.records.len() >= self.limits.records => return Err(DropReason::MessageLimit),
             None => {
-                let donor = self.forget_incoming(attempt).map(|incoming| incoming.donor);
-                self.decide(now, attempt, donor, Verdict::Revoked, out);
+                let incoming = self.forget_incoming(attempt);
+                self.give_up(incoming.as_ref().and_then(|incoming| incoming.parts.first()));
+                self.decide(now, attempt, incoming.map(|incoming| incoming.donor), Verdict::Revoked, out);
             }
         }
         Ok(())
@@ -283,6 +288,7 @@ impl Recipient {
         while let Some(&(at, attempt)) = self.due.first().filter(|(at, _)| *at <= now) {
             self.due.remove(&(at, attempt));
             if let Some(incoming) = self.forget_incoming(attempt) {
+                self.give_up(incoming.parts.first());
                 let verdict = Verdict::Refused(RefuseReason::Incomplete);
                 self.decide(now, attempt, Some(incoming.donor), verdict, out);
             } else if let Some(record) = self.records.get_mut(&attempt) {
@@ -312,6 +318,18 @@ impl Recipient {
     #[must_use]
     pub fn has_decided(&self, attempt: Attempt) -> bool {
         self.records.contains_key(&attempt) || self.knows_later(attempt)
+    }
+
+    /// Whether [`Self::take_given_up`] has anything to give.
+    #[must_use]
+    pub const fn has_given_up(&self) -> bool {
+        !self.given_up.is_empty()
+    }
+
+    /// Flows of attempts that were refused or revoked before their image was whole, as far as its beginning had come: packets that wait for
+    /// them go back (R11).
+    pub fn take_given_up(&mut self) -> Vec<Flow> {
+        core::mem::take(&mut self.given_up)
     }
 
     /// How many images are incomplete.
@@ -372,6 +390,13 @@ impl Recipient {
         }
         let parts = PartsIn::new(total, part.part_bytes).ok_or(Reassembly::Misfit)?;
         Ok(Incoming { donor, parts, until: now + PART_TIME_MAX })
+    }
+
+    /// An image that begins like this, if that is known, will not be taken.
+    fn give_up(&mut self, beginning: Option<&[u8]>) {
+        if self.given_up.len() < self.limits.images {
+            self.given_up.extend(beginning.and_then(Image::flow_in));
+        }
     }
 
     fn forget_incoming(&mut self, attempt: Attempt) -> Option<Incoming> {

@@ -11,6 +11,7 @@ use handoff_proto::arbiter::{Arbiter, Choice, Death, Decision, Nodes, ResetCause
 use handoff_proto::closed::ClosedReports;
 use handoff_proto::codec::Reader;
 use handoff_proto::donor::{Donor, DonorEvent, NoHandoff, Standing};
+use handoff_proto::image::Image;
 use handoff_proto::message::{
     Abort, Ask, Closed, Done, Ended, Grant, Handoff, Installed, Message, RefuseReason, Refused, RequestKey, Revoke,
     Revoked, Routed, Served, Settle, SettleClaim, Settled, Thaw,
@@ -306,6 +307,44 @@ fn c10_a_grant_is_used_once() {
     let fresh = Grant { e2: Epoch(3), ..grant };
     assert_eq!(donor.handle_message(at(3), B, &fresh.into(), &mut out), Err(DropReason::MessageStale), "not from F");
     assert_eq!(donor.handle_message(at(3), F, &fresh.into(), &mut out), Ok(DonorEvent::Granted(fresh)));
+}
+
+/// Part `part` of an image of `total` bytes, cut out of the golden one.
+fn part_of(e2: u32, total: u32, part: u16, bytes: &[u8]) -> Handoff<'_> {
+    Handoff { total, part_bytes: 400, part, bytes, ..handoff(e2, g_of(A)) }
+}
+
+#[test]
+fn c12_what_is_given_up_before_it_is_whole_is_named() {
+    let digits: Vec<u8> = include_str!("../../src/image/golden_v1.hex")
+        .chars()
+        .filter_map(|c| c.to_digit(16))
+        .map(|digit| u8::try_from(digit).unwrap())
+        .collect();
+    let image: Vec<u8> = digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+    let (first, second, flow) = (&image[..400], &image[400..800], Image::flow_in(&image).unwrap());
+    let total = u32::try_from(image.len()).unwrap();
+    let (mut node, mut out) = (recipient(A), Mail::default());
+    let mut hear = |node: &mut Recipient, at_ms, part: Handoff<'_>| {
+        assert!(node.handle_handoff(at(at_ms), B, &part, true, &mut out).unwrap().is_none());
+        node.take_given_up()
+    };
+    // Revoked in between: with its beginning, and without.
+    assert_eq!(hear(&mut node, 0, part_of(1, total, 0, first)), []);
+    node.handle_revoke(at(1), &Revoke { c: C, e2: Epoch(1), g: g_of(A) }, true, &mut Mail::default()).unwrap();
+    assert_eq!((node.has_given_up(), node.take_given_up(), node.has_given_up()), (true, vec![flow], false));
+    assert_eq!(hear(&mut node, 2, part_of(2, total, 1, second)), []);
+    node.handle_revoke(at(3), &Revoke { c: C, e2: Epoch(2), g: g_of(A) }, true, &mut Mail::default()).unwrap();
+    assert_eq!(node.take_given_up(), []);
+    // Its rest does not come in time.
+    assert_eq!(hear(&mut node, 4, part_of(3, total, 0, first)), []);
+    node.handle_timeout(at(2_003), |_| true, &mut Mail::default());
+    assert_eq!(node.take_given_up(), []);
+    node.handle_timeout(at(2_004), |_| true, &mut Mail::default());
+    assert_eq!(node.take_given_up(), [flow]);
+    // It is too long, as its first part says; so does another, which does not tell the flow.
+    assert_eq!(hear(&mut node, 3_000, part_of(4, u32::MAX, 0, first)), [flow]);
+    assert_eq!(hear(&mut node, 3_001, part_of(5, u32::MAX, 1, second)), []);
 }
 
 #[test]
