@@ -29,6 +29,25 @@ fn bytes_stay_until_they_are_released() {
 }
 
 #[test]
+fn a_source_of_which_less_is_wanted_goes_earlier() {
+    let mut store = ContentStore::new(LIMITS);
+    let id = store.insert_bytes(b"abcdef".to_vec()).unwrap();
+    store.release_source(id, 2);
+    store.end_at(id, 4);
+    assert_eq!(read(&mut store, id, 2, 2).unwrap(), b"cd");
+    store.release_source(id, 3);
+    assert_eq!(store.sources(), 1);
+    store.release_source(id, 4);
+    assert_eq!((store.sources(), store.bytes()), (0, 0));
+    // All that is wanted was released before.
+    let id = store.insert_bytes(b"abcdef".to_vec()).unwrap();
+    store.release_source(id, 4);
+    store.end_at(id, 4);
+    store.end_at(id, 4);
+    assert_eq!((store.sources(), store.bytes()), (0, 0));
+}
+
+#[test]
 fn an_old_id_finds_nothing_in_a_slot_used_again() {
     let mut store = ContentStore::new(LIMITS);
     let old = store.insert_bytes(b"old".to_vec()).unwrap();

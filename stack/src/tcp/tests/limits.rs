@@ -71,6 +71,30 @@ fn source(extent: &crate::tcp::Extent) -> crate::tcp::SourceId {
     }
 }
 
+/// Only what was never sent, nothing that urgent data reaches into, and nothing once FIN stands behind it.
+#[test]
+fn what_is_taken_back_was_not_promised() {
+    let mut host = established();
+    let extent = host.store.extent(0, b"some bytes, and some more");
+    let of = source(&extent);
+    let part = |from, len| extent.without_first(from).first(len);
+    let mut tcb = host.tcb().clone();
+    assert_eq!(tcb.take_back(of), 0, "there is nothing");
+    tcb.push(part(0, 10)).unwrap();
+    let mut buf = [0; 1_500];
+    assert!(tcb.poll_transmit(NOW, &mut host.store, &mut buf).len > 0);
+    assert_eq!((tcb.unsent(), tcb.take_back(of)), (0, 0), "it is in flight");
+    tcb.push(part(10, 15)).unwrap();
+    assert_eq!((tcb.take_back(of), tcb.unsent(), tcb.unacknowledged()), (15, 0, 10));
+    tcb.push(part(10, 5)).unwrap();
+    assert!(tcb.mark_urgent());
+    tcb.push(part(15, 10)).unwrap();
+    assert_eq!((tcb.take_back(of), tcb.unsent()), (10, 5), "urgent data reaches up to here");
+    tcb.push(part(15, 10)).unwrap();
+    tcb.close();
+    assert_eq!((tcb.take_back(of), tcb.unsent()), (0, 15), "its end is known");
+}
+
 #[test]
 fn extents_of_a_frozen_connection() {
     let mut host = established();
