@@ -112,8 +112,6 @@ const TAIL: Rules = Rules { has_begun: true, tails: true, ..TWO_MOVES };
 const TAILS: Rules = Rules { plan: &[1, 2, 1], grants: 3, ..TAIL };
 /// From the first back-end by the second to the third.
 const IN_A_ROW: Rules = Rules { backs: 3, has_begun: true, is_patient: true, plan: &[1, 2, 3], grants: 3, ..TWO_MOVES };
-/// Two processes die, and one comes back.
-const TWO_DEATHS: Rules = Rules { has_begun: true, is_patient: true, crashes: 2, restarts: 1, ..TWO_MOVES };
 /// The connection comes back to its first owner.
 const THERE_AND_BACK: Rules = Rules { plan: &[1, 2, 1], grants: 3, ..TWO_MOVES };
 
@@ -228,7 +226,6 @@ fn the_larger_runs() {
         ("tails there and back, patient, 1 doubt", Rules { is_patient: true, doubts: 1, ..TAILS }),
         ("tails there and back, patient, 1 push", Rules { is_patient: true, pushes: 1, ..TAILS }),
         ("three in a row, patient, 2 deaths", Rules { crashes: 2, ..IN_A_ROW }),
-        ("a move, patient, 2 deaths, 1 restart", TWO_DEATHS),
         ("two moves, 1 segment, 1 refusal, 1 eviction", Rules { segments: 1, refusals: 1, evictions: 1, ..TWO_MOVES }),
     ] {
         if name.contains(&only) {
