@@ -16,6 +16,7 @@ use handoff_proto::message::{DrainState, Grant, RefuseReason};
 use handoff_proto::names::{Epoch, Generation, NodeId};
 use handoff_proto::recipient::{Arrival, Attempt};
 
+use crate::link::Link;
 use crate::node::{BackEnd, Owned, Place};
 use crate::serve::{Exchange, Service};
 use crate::serving::{Destination, Serving, Verdict};
@@ -141,8 +142,7 @@ impl<S: Service> BackEnd<S> {
             n: serving.cursor().ordinal(),
             strip: to.strip,
         };
-        let name = entry.holder.peer(to.to).map_or_else(String::new, |peer| peer.name.clone());
-        let mut event = MoveEvent { frozen: Some(now.since(asked)), ..MoveEvent::begun(&grant, name, asked, granted) };
+        let mut event = begun(entry, &grant, now, (asked, granted));
         let sent = donor.hand_off(now, standing, bytes, part_bytes, &mut out);
         donor.set_keeps_tail(keeps_tail);
         event.image = donor.parts().map(|(parts, _)| (image_len, parts));
@@ -396,6 +396,13 @@ impl<S: Service> BackEnd<S> {
         }
         Some(frozen)
     }
+}
+
+/// What is known of a move when its connection has just been frozen. Asked for and granted when?
+fn begun(link: &Link, grant: &Grant, now: Instant, (asked, granted): (Instant, Instant)) -> MoveEvent {
+    let name = link.holder.peer(grant.to).map_or_else(String::new, |peer| peer.name.clone());
+    let drains = link.holder.drain() == DrainState::Draining;
+    MoveEvent { frozen: Some(now.since(asked)), ..MoveEvent::begun(grant, name, asked, granted, drains) }
 }
 
 /// What must be true for a handoff to `to`.

@@ -21,7 +21,7 @@ use baton_stack::ports::{Input, Ports};
 use baton_stack::tcp::{CloseReason, Extent, Place as ExtentPlace, Segment, State, Tcb, TooBig};
 use baton_stack::time::{Instant, earliest};
 use baton_stack::wire::{self, IpLayers, Layers, Packet};
-use handoff_proto::admin::PAGE_MAX;
+use handoff_proto::admin::{DrainRefused, PAGE_MAX};
 use handoff_proto::donor::Donor;
 use handoff_proto::due::DueList;
 use handoff_proto::hold::Hold;
@@ -81,6 +81,8 @@ pub struct BackEnd<S> {
     pub(crate) has_work: bool,
     /// Bytes of responses that are counted already, and were taken back unsent when their connection moved.
     pub(crate) unsent_again: u64,
+    /// How much of its time the node has had something to do lately, in thousandths; 0 in worlds that do not say.
+    busy_permille: u16,
     /// When connections that are still here are reset, once a stop has begun.
     stop_at: Option<Instant>,
     /// Whether any lease was held when this turn began.
@@ -161,6 +163,7 @@ impl<S: Service> BackEnd<S> {
             fetches_due: DueList::new(),
             stats: Stats::default(),
             journal: Journal::new(),
+            busy_permille: 0,
             stop_at: None,
             was_leased: false,
             sent_out: Vec::new(),
@@ -544,7 +547,7 @@ impl<S: Service> BackEnd<S> {
             connections: u32::try_from(self.engine.len()).unwrap_or(u32::MAX),
             requests: self.stats.requests,
             bytes: self.stats.response_bytes,
-            busy_permille: 0,
+            busy_permille: self.busy_permille,
         }
     }
 
@@ -739,7 +742,12 @@ impl<S: Service> Node for BackEnd<S> {
             }
             Command::Moves { after, limit } => Reply::Moves(self.journal.after(after, limit.min(PAGE_MAX))),
             Command::Move { c, to } => Reply::Move(self.wish(now, c, &to)),
+            Command::Drain { .. } => Reply::Drain(Err(DrainRefused::NotHere)),
         }
+    }
+
+    fn note_busy(&mut self, permille: u16) {
+        self.busy_permille = permille;
     }
 
     fn stop(&mut self, now: Instant) {

@@ -7,7 +7,7 @@ use baton_stack::tcp::{CloseReason, Info};
 use baton_stack::time::Instant;
 use handoff_proto::admin;
 pub use handoff_proto::admin::Command;
-use handoff_proto::message::RefuseReason;
+use handoff_proto::message::{DrainState, RefuseReason};
 use handoff_proto::session::Traffic;
 use handoff_proto::tail::TailCounts;
 
@@ -45,8 +45,21 @@ pub struct Snapshot {
     pub ahead: (usize, usize),
     /// What became of what this node was told ahead.
     pub prefetches: AheadCounts,
-    /// The front-ends: name, whether their lease is held, and the generation.
-    pub leases: Vec<(String, bool, u64)>,
+    /// The front-ends.
+    pub leases: Vec<LeaseSnapshot>,
+}
+
+/// A front-end, as a back-end knows it.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct LeaseSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Whether its lease is held.
+    pub is_held: bool,
+    /// Whether it wants its connections to go elsewhere, or all to end.
+    pub is_draining: bool,
+    /// This back-end's generation.
+    pub generation: u64,
 }
 
 /// Tails, of all front-ends' connections.
@@ -145,9 +158,11 @@ impl<S> BackEnd<S> {
     }
 
     pub(crate) fn snapshot(&mut self, now: Instant) -> Snapshot {
-        let lease = |link: &Link| {
-            let name = self.sessions.name(link.directory.front_end).unwrap_or_default().to_owned();
-            (name, link.holder.is_valid(now), link.recipient.generation().0)
+        let lease = |link: &Link| LeaseSnapshot {
+            name: self.sessions.name(link.directory.front_end).unwrap_or_default().to_owned(),
+            is_held: link.holder.is_valid(now),
+            is_draining: link.holder.drain() != DrainState::Serving,
+            generation: link.recipient.generation().0,
         };
         Snapshot {
             stats: self.stats,

@@ -7,7 +7,7 @@ use baton_stack::tcp::State;
 use baton_stack::time::Instant;
 use handoff_proto::admin::{ConnectionInfo, Connections, Page, WishRefused, WishTaken};
 use handoff_proto::journal::{MoveEvent, MoveReason, MoveResult};
-use handoff_proto::message::MoveWish;
+use handoff_proto::message::{DrainState, MoveWish};
 use handoff_proto::names::{Generation, NodeId};
 
 use crate::node::{BackEnd, Owned};
@@ -73,7 +73,11 @@ impl<S: Service> BackEnd<S> {
         if from != NodeId::FRONT_END || !is_known {
             return Err(DropReason::MessageStale);
         }
-        self.want(key, wish.to).map_err(|_| DropReason::MessageStale)
+        match self.want(key, wish.to) {
+            // It goes already, or ends: a wish that is said again is no fault.
+            Ok(()) | Err(WishRefused::Moving | WishRefused::Closing) => Ok(()),
+            Err(_) => Err(DropReason::MessageStale),
+        }
     }
 
     fn want(&mut self, key: ConnKey, to: NodeId) -> Result<(), WishRefused> {
@@ -102,7 +106,11 @@ impl<S: Service> BackEnd<S> {
             base: serving.epoch,
             e2: serving.epoch,
             to: (to, name),
-            reason: MoveReason::Admin,
+            reason: if self.links[*link].holder.drain() == DrainState::Draining {
+                MoveReason::Drain
+            } else {
+                MoveReason::Admin
+            },
             result: MoveResult::NotGranted,
             asked: *asked,
             granted: None,

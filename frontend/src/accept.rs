@@ -9,10 +9,10 @@ use baton_stack::node::PortId;
 use baton_stack::tcp::{Content, Extent, Outcome, Place as ExtentPlace, Segment, SeqNum, State, Tcb};
 use baton_stack::tcp::{TimeWait, isn, reset_for_half_open, ts_offset};
 use baton_stack::time::Instant;
-use handoff_proto::arbiter::{Nodes, RouteState};
+use handoff_proto::arbiter::RouteState;
 use handoff_proto::donor::Donor;
 use handoff_proto::message::Served;
-use handoff_proto::names::{Epoch, Generation, NodeId};
+use handoff_proto::names::{Epoch, NodeId};
 
 use crate::dispatch::{BackendIndex, Decision, RequestKey};
 use crate::handoff::FirstHandoff;
@@ -229,7 +229,7 @@ impl FrontEnd {
                     let (board, directory) = (&self.board, &self.directory);
                     let is_up = |backend: BackendIndex| {
                         let node = node_of(backend);
-                        board.generation(node) != Generation::NONE && !directory.is_paused(now, node)
+                        board.is_offered(node) && !directory.is_paused(now, node)
                     };
                     let key_of_request =
                         RequestKey { host: head.host.unwrap_or_default().as_bytes(), target: head.path.as_bytes() };

@@ -5,6 +5,7 @@
 //! own paths move.
 
 use core::hash::Hasher;
+use std::collections::BTreeSet;
 
 use siphasher::sip::SipHasher13;
 
@@ -67,6 +68,13 @@ impl Dispatcher {
     pub fn new(routes: Vec<Route>, names: &[String]) -> Self {
         let identities = names.iter().map(|name| hash(0, name.as_bytes())).collect();
         Self { routes, identities }
+    }
+
+    /// The back-ends that are on a route with this one, itself included.
+    #[must_use]
+    pub fn beside(&self, backend: BackendIndex) -> BTreeSet<BackendIndex> {
+        let shared = self.routes.iter().filter(|route| route.backends.contains(&backend));
+        shared.flat_map(|route| route.backends.iter().copied()).collect()
     }
 
     /// Decides; `is_up` says which back-ends may be given requests now.
@@ -190,6 +198,15 @@ mod tests {
             assert_eq!(served_by(&format!("{path}?q={i}"), None), before, "the query does not count");
         }
         assert!(shares.iter().all(|share| (800..1200).contains(share)), "{shares:?}");
+    }
+
+    #[test]
+    fn who_is_on_a_route_with_whom() {
+        let beside = |backend| dispatcher().beside(BackendIndex(backend)).iter().map(|b| b.0).collect::<Vec<_>>();
+        assert_eq!(beside(0), [0, 1, 2, 3]);
+        let alone = Dispatcher::new(vec![route(None, "/a/", false, &[0]), route(None, "/", false, &[1])], &[]);
+        assert_eq!(alone.beside(BackendIndex(1)).len(), 1);
+        assert!(alone.beside(BackendIndex(2)).is_empty());
     }
 
     #[test]

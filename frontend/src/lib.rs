@@ -14,6 +14,7 @@ mod accept;
 pub mod config;
 mod cookies;
 pub mod dispatch;
+mod drain;
 mod forward;
 mod handoff;
 mod messages;

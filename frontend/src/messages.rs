@@ -6,14 +6,14 @@ use baton_stack::addr::{ConnId, MacAddr};
 use baton_stack::drop::DropReason;
 use baton_stack::tcp::{SeqNum, TimeWait, reset_at};
 use baton_stack::time::Instant;
-use handoff_proto::arbiter::{Choice, Decision, Nodes, ResetCause, RouteState, answer_unknown};
+use handoff_proto::arbiter::{Choice, Decision, ResetCause, RouteState, answer_unknown};
 use handoff_proto::codec::Reader;
 use handoff_proto::journal::MoveResult;
 use handoff_proto::lease::BoardEvent;
 use handoff_proto::message::{
     Ask, Closed, Done, DrainState, Ended, Grant, Message, Outbox, Over, Prefetch, RequestKey as AskedKey,
 };
-use handoff_proto::names::{Generation, NodeId};
+use handoff_proto::names::NodeId;
 
 use crate::accept::node_of;
 use crate::dispatch::{Decision as Dispatched, Dispatcher, RequestKey};
@@ -89,6 +89,7 @@ impl FrontEnd {
             Message::Ask(ask) => self.handle_ask(now, key, from, ask)?,
             Message::MoveAsk(ask) => {
                 self.stats.asks += 1;
+                self.wished.forget(c);
                 arbiter.handle_move_ask(now, state, from, ask, board, &mut out)?
             }
             Message::Installed(installed) => {
@@ -131,7 +132,7 @@ impl FrontEnd {
             self.directory.pause(now, node);
         }
         let (board, directory) = (&self.board, &self.directory);
-        let is_up = |node| board.generation(node) != Generation::NONE && !directory.is_paused(now, node);
+        let is_up = |node| board.is_offered(node) && !directory.is_paused(now, node);
         let (dispatcher, stats) = (&self.dispatcher, &mut self.stats);
         let choose = |key: &AskedKey<'_>| {
             let choice = choose(dispatcher, is_up, key);
@@ -262,6 +263,7 @@ impl FrontEnd {
     /// No new connections; back-ends are told to end theirs.
     pub(crate) fn begin_stop(&mut self, now: Instant) {
         self.stop_at = Some(now + self.settings.stop_grace);
+        self.end_draining();
         let nodes: Vec<NodeId> = self.board.nodes().map(|(node, _)| node).collect();
         for node in nodes {
             self.board.set_drain(node, DrainState::Stopping);
@@ -327,9 +329,9 @@ fn choose(dispatcher: &Dispatcher, is_up: impl Fn(NodeId) -> bool, key: &AskedKe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use handoff_proto::arbiter::Arbiter;
+    use handoff_proto::arbiter::{Arbiter, Nodes};
     use handoff_proto::message::MoveAsk;
-    use handoff_proto::names::Epoch;
+    use handoff_proto::names::{Epoch, Generation};
 
     const C: ConnId = ConnId(1);
     const G: Generation = Generation(7);

@@ -30,10 +30,12 @@ use handoff_proto::lease::{LeaseBoard, NodeConfig};
 use handoff_proto::message::{Message, Outbox};
 use handoff_proto::names::NodeId;
 use handoff_proto::session::{Identity, PeerIndex, Role, Sessions};
+use handoff_proto::wishes::Wishes;
 
 use crate::accept::Accepted;
 use crate::cookies::Cookies;
 use crate::dispatch::Dispatcher;
+use crate::drain::Draining;
 use crate::forward::Hops;
 use crate::handoff::Frozen;
 use crate::routes::{Place, Route, RouteKey, Routes};
@@ -85,6 +87,9 @@ pub struct FrontEnd {
     /// The latest moves: of first handoffs all that a donor knows, of later ones grant and route.
     pub(crate) journal: Journal,
     pub(crate) stop_at: Option<Instant>,
+    pub(crate) draining: Draining,
+    /// What people have wished and no owner has asked about.
+    pub(crate) wished: Wishes,
     /// Resets of dead connections, to be sent with the next poll.
     replies: VecDeque<Bare>,
     /// When unknown flows may be reset at the latest: by then every earlier lease has run out.
@@ -232,6 +237,8 @@ impl FrontEnd {
             stats: Stats::default(),
             journal: Journal::new(),
             stop_at: None,
+            draining: Draining::default(),
+            wished: Wishes::default(),
             replies: VecDeque::new(),
             strangers_at: None,
             sent_out: Vec::new(),
@@ -506,6 +513,8 @@ impl Node for FrontEnd {
         self.poll_donors(now);
         self.routes.expire(now);
         self.continue_stop(now);
+        self.poll_draining(now);
+        self.poll_wishes(now);
         while let Some((key, outcome)) = self.engine.handle_timeout(now, &mut self.store) {
             self.note(key, &outcome);
             self.wake(key);
@@ -533,6 +542,8 @@ impl Node for FrontEnd {
             self.arbiter.poll_at(),
             self.routes.poll_at(),
             self.stop_at,
+            self.draining.poll_at(),
+            self.wished.poll_at(),
             self.sessions.poll_at(),
             self.ports.poll_at(),
         ]
@@ -549,7 +560,8 @@ impl Node for FrontEnd {
                 Reply::Secrets
             }
             Command::Moves { after, limit } => Reply::Moves(self.journal.after(after, limit.min(PAGE_MAX))),
-            Command::Move { c, to } => Reply::Move(self.wish(c, &to)),
+            Command::Move { c, to } => Reply::Move(self.wish(now, c, &to)),
+            Command::Drain { node, is_draining } => Reply::Drain(self.set_drain(now, &node, is_draining)),
         }
     }
 

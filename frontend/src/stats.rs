@@ -6,7 +6,7 @@ use baton_stack::tcp::CloseReason;
 use handoff_proto::admin;
 pub use handoff_proto::admin::Command;
 use handoff_proto::arbiter::{Choice, ResetCause};
-use handoff_proto::message::{Ended, RefuseReason};
+use handoff_proto::message::{DrainState, Ended, RefuseReason};
 use handoff_proto::names::NodeId;
 use handoff_proto::session::Traffic;
 
@@ -55,14 +55,18 @@ impl Snapshot {
 }
 
 /// A back-end, as the front-end knows it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct NodeSnapshot {
     /// Its name.
     pub name: String,
     /// Whether it is up.
     pub is_up: bool,
+    /// Whether it drains: it is given nothing new, and what it has goes elsewhere.
+    pub is_draining: bool,
     /// Connections that it said it owns.
     pub connections: u32,
+    /// The share of its time in which it said it has something to do, in thousandths.
+    pub busy_permille: u16,
     /// Requests that it said it has answered.
     pub requests: u64,
     /// Response bytes that it said it has sent.
@@ -122,6 +126,8 @@ pub struct Stats {
     pub requests: u64,
     /// Response bytes of connections that have ended.
     pub response_bytes: u64,
+    /// Connections of back-ends that drain, wished elsewhere: some more than once.
+    pub drain_wishes: u64,
     /// Times that a back-end came up.
     pub nodes_up: u64,
     /// Times that a back-end was declared dead or came again.
@@ -171,7 +177,9 @@ impl FrontEnd {
         let node = |(_, status): (NodeId, &handoff_proto::lease::NodeStatus)| NodeSnapshot {
             name: status.config.name.clone(),
             is_up: status.is_up(),
+            is_draining: status.drain == DrainState::Draining,
             connections: status.load.connections,
+            busy_permille: status.load.busy_permille,
             requests: status.load.requests,
             bytes: status.load.bytes,
         };

@@ -5,13 +5,24 @@ use baton_stack::time::Instant;
 use handoff_proto::admin::{ConnectionInfo, Connections, Page, WishRefused, WishTaken};
 use handoff_proto::arbiter::Nodes;
 use handoff_proto::journal::MoveEvent;
-use handoff_proto::message::{MoveWish, Outbox};
+use handoff_proto::message::MoveWish;
 use handoff_proto::names::{Epoch, Generation, NodeId};
 
 use crate::node::FrontEnd;
 use crate::routes::{Place, Route, RouteKey};
 
 impl FrontEnd {
+    /// Says wishes again that nobody has asked about.
+    pub(crate) fn poll_wishes(&mut self, now: Instant) {
+        let routes = &self.routes;
+        let owner = |c, e| {
+            let state = &routes.of_conn(c).and_then(|key| routes.get(key))?.state;
+            (state.epoch() == e && state.pending().is_none()).then(|| state.owner())
+        };
+        let mut out = self.directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
+        self.wished.handle_timeout(now, owner, &mut out);
+    }
+
     /// Some of the connections that have a route.
     pub(crate) fn list(&self, now: Instant, page: Page) -> Connections {
         let describe = |place| self.routes.at_place(place).map(|route| self.describe(now, route));
@@ -44,7 +55,8 @@ impl FrontEnd {
         if route.moving.as_ref().is_some_and(|event| event.e2 == grant.e2) {
             return;
         }
-        let event = MoveEvent::begun(&grant, self.name_of(grant.to), now, now);
+        let owner_drains = !self.board.takes_more(route.state.owner());
+        let event = MoveEvent::begun(&grant, self.name_of(grant.to), now, now, owner_drains);
         if let Some(route) = self.routes.get_mut(key) {
             route.moving = Some(Box::new(event));
         }
@@ -67,7 +79,7 @@ impl FrontEnd {
     }
 
     /// Somebody wants a connection at the back-end of this name: its owner is told, and asks for a grant.
-    pub(crate) fn wish(&mut self, c: ConnId, to: &str) -> Result<WishTaken, WishRefused> {
+    pub(crate) fn wish(&mut self, now: Instant, c: ConnId, to: &str) -> Result<WishTaken, WishRefused> {
         let route = self.routes.of_conn(c).and_then(|key| self.routes.get(key)).ok_or(WishRefused::NoConnection)?;
         let (owner, e) = (route.state.owner(), route.state.epoch());
         let node = self.board.nodes().find(|(_, status)| status.config.name == to);
@@ -79,10 +91,11 @@ impl FrontEnd {
             Place::Away(_) if route.state.is_settling() => return Err(WishRefused::Moving),
             Place::Away(_) if owner == node => return Err(WishRefused::SameNode),
             Place::Away(_) if self.board.generation(node) == Generation::NONE => return Err(WishRefused::NodeDown),
+            Place::Away(_) if !self.board.takes_more(node) => return Err(WishRefused::Draining),
             Place::Away(_) => {}
         }
         let mut out = self.directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
-        out.send(owner, &MoveWish { c, e, to: node }.into());
+        self.wished.wish(now, owner, MoveWish { c, e, to: node }, &mut out);
         Ok(WishTaken { from: self.name_of(owner), to: to.to_owned() })
     }
 }

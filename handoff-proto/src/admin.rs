@@ -30,6 +30,13 @@ pub enum Command {
         /// The name of the back-end that is to have it.
         to: String,
     },
+    /// Of a front-end: to have a back-end give away what it has and take no more, or serve as before.
+    Drain {
+        /// The back-end's name.
+        node: String,
+        /// Whether it is to drain.
+        is_draining: bool,
+    },
 }
 
 /// What it answers. `S` is what a node of its kind has for numbers.
@@ -45,6 +52,8 @@ pub enum Reply<S> {
     Moves(Moves),
     /// Whether the wish was taken, or passed on.
     Move(Result<WishTaken, WishRefused>),
+    /// Whether the back-end drains, or serves, from now on.
+    Drain(Result<DrainTaken, DrainRefused>),
 }
 
 /// The most connections in one answer.
@@ -138,6 +147,9 @@ pub enum WishRefused {
     /// It has ended, or no request will follow.
     #[error("the connection is closing")]
     Closing,
+    /// The back-end drains.
+    #[error("the back-end drains: it takes no more")]
+    Draining,
     /// The node may not give connections away now.
     #[error("the node has no lease")]
     NoLease,
@@ -150,8 +162,42 @@ impl WishRefused {
         match self {
             Self::NoConnection => 404,
             Self::UnknownNode => 422,
-            Self::SameNode | Self::Moving | Self::AtFrontEnd | Self::Closing => 409,
+            Self::SameNode | Self::Moving | Self::AtFrontEnd | Self::Closing | Self::Draining => 409,
             Self::NodeDown | Self::NoLease => 503,
+        }
+    }
+}
+
+/// What was said of draining a back-end, and taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DrainTaken {
+    /// The back-end's name.
+    pub node: String,
+    /// Whether it drains from now on.
+    pub is_draining: bool,
+}
+
+/// Why a back-end is not drained.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum DrainRefused {
+    /// The front-end has no back-end of this name.
+    #[error("no such back-end")]
+    UnknownNode,
+    /// The node is a back-end.
+    #[error("back-ends are drained at a front-end")]
+    NotHere,
+    /// The front-end stops, and all of them do so too.
+    #[error("the front-end stops")]
+    Stopping,
+}
+
+impl DrainRefused {
+    /// The HTTP status of the admin listener's answer.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::UnknownNode | Self::NotHere => 404,
+            Self::Stopping => 409,
         }
     }
 }

@@ -35,6 +35,12 @@ pub const SETTLE_RETRY_MAX: Duration = Duration::from_millis(200);
 pub trait Nodes {
     /// The generation of `node`; [`Generation::NONE`] if it is down or unknown. The front-end's own never changes.
     fn generation(&self, node: NodeId) -> Generation;
+
+    /// Whether connections may be granted to `node`: not while it drains. A grant that was given stays good.
+    fn takes_more(&self, node: NodeId) -> bool {
+        let _ = node;
+        true
+    }
 }
 
 /// What the front-end knows of who owns a connection. 40 bytes.
@@ -605,7 +611,7 @@ impl RouteState {
     /// A new epoch for `to`, above all that were given (R1).
     fn grant(&mut self, c: ConnId, to: NodeId, n: u32, strip: Option<u16>, nodes: &impl Nodes) -> Option<Grant> {
         let g = nodes.generation(to);
-        if g == Generation::NONE || to == self.owner {
+        if g == Generation::NONE || to == self.owner || !nodes.takes_more(to) {
             return None;
         }
         let e2 = self.highest.max(self.void).next()?;

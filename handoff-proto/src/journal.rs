@@ -25,13 +25,19 @@ pub enum MoveReason {
     Request,
     /// Somebody wished it.
     Admin,
+    /// Its owner drains.
+    Drain,
 }
 
 impl MoveReason {
     /// Why a grant was given.
     #[must_use]
-    pub const fn of(grant: &Grant) -> Self {
-        if grant.strip.is_some() { Self::Request } else { Self::Admin }
+    pub const fn of(grant: &Grant, owner_drains: bool) -> Self {
+        match grant.strip {
+            Some(_) => Self::Request,
+            None if owner_drains => Self::Drain,
+            None => Self::Admin,
+        }
     }
 
     /// The reason's name in logs.
@@ -40,6 +46,7 @@ impl MoveReason {
         match self {
             Self::Request => "request",
             Self::Admin => "admin",
+            Self::Drain => "drain",
         }
     }
 }
@@ -113,13 +120,13 @@ pub struct MoveEvent {
 impl MoveEvent {
     /// A move for which a grant was asked then, and came at `granted`.
     #[must_use]
-    pub const fn begun(grant: &Grant, to: String, asked: Instant, granted: Instant) -> Self {
+    pub const fn begun(grant: &Grant, to: String, asked: Instant, granted: Instant, owner_drains: bool) -> Self {
         Self {
             c: grant.c,
             base: grant.base,
             e2: grant.e2,
             to: (grant.to, to),
-            reason: MoveReason::of(grant),
+            reason: MoveReason::of(grant, owner_drains),
             result: MoveResult::Moved,
             asked,
             granted: Some(granted.since(asked)),
@@ -189,7 +196,7 @@ mod tests {
             n: 0,
             strip: n.is_multiple_of(2).then_some(0),
         };
-        MoveEvent::begun(&grant, "be2".to_owned(), Instant::from_micros(5), Instant::from_micros(9))
+        MoveEvent::begun(&grant, "be2".to_owned(), Instant::from_micros(5), Instant::from_micros(9), false)
     }
 
     fn numbers(moves: &Moves) -> Vec<u64> {

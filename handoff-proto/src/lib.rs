@@ -40,3 +40,4 @@ mod retry;
 pub mod seal;
 pub mod session;
 pub mod tail;
+pub mod wishes;

@@ -111,6 +111,11 @@ pub trait Node {
     /// Handles one command.
     fn handle_command(&mut self, now: Instant, command: Self::Command) -> Self::Reply;
 
+    /// Told now and then by the world: the share of the time since it was told last in which there was something to do, in thousandths.
+    fn note_busy(&mut self, permille: u16) {
+        let _ = permille;
+    }
+
     /// Starts an orderly stop: connections are moved or, after the node's grace time, reset.
     fn stop(&mut self, now: Instant);
 

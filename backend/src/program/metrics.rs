@@ -54,8 +54,11 @@ pub(super) fn add(snapshot: &Snapshot, metrics: &mut Metrics) {
     metrics.gauge("baton_prepared", "Responses prepared for connections that may come", *prepared as f64);
     metrics.gauge("baton_prepared_bytes", "Bytes of memory that those hold", *prepared_bytes as f64);
     add_prefetches(prefetches, metrics);
-    let rows = leases.iter().map(|(name, is_held, _)| ([name.as_str()], f64::from(u8::from(*is_held))));
+    let rows = leases.iter().map(|lease| ([lease.name.as_str()], f64::from(u8::from(lease.is_held))));
     metrics.gauges("baton_lease_held", "Whether a front-end's lease is held", ["frontend"], rows);
+    let rows = leases.iter().map(|lease| ([lease.name.as_str()], f64::from(u8::from(lease.is_draining))));
+    let help = "Whether a front-end wants its connections to go elsewhere";
+    metrics.gauges("baton_draining", help, ["frontend"], rows);
 }
 
 fn add_stats(stats: &Stats, metrics: &mut Metrics) {
@@ -158,7 +161,7 @@ mod tests {
     use super::*;
     use crate::serve::Composed;
     use crate::settings::{Life, Settings};
-    use crate::stats::{Command, Reply};
+    use crate::stats::{Command, LeaseSnapshot, Reply};
     use crate::{BackEnd, config};
     use baton_stack::addr::MacAddr;
     use baton_stack::drop::{DropCounters, DropReason};
@@ -245,7 +248,9 @@ mod tests {
             tail_bytes_taken: 120,
             closed: [21, 22, 23, 24, 25, 26],
         };
-        let leases = vec![("fe1".to_owned(), true, 7), ("fe2".to_owned(), false, 0)];
+        let held = LeaseSnapshot { name: "fe1".to_owned(), is_held: true, ..LeaseSnapshot::default() };
+        let drained = LeaseSnapshot { name: "fe2".to_owned(), is_draining: true, ..LeaseSnapshot::default() };
+        let leases = vec![held, drained];
         let (store, store_failures) = ((5, 6_000), 116);
         let tails = TailNumbers {
             held: 6,
@@ -338,6 +343,8 @@ baton_ecn_marked_total 117
 baton_ecn_slowed_total 118
 baton_lease_held{frontend="fe1"} 1.0
 baton_lease_held{frontend="fe2"} 0.0
+baton_draining{frontend="fe1"} 0.0
+baton_draining{frontend="fe2"} 1.0
 baton_closed_total{reason="finished"} 21
 baton_closed_total{reason="timed_out"} 23
 baton_resets_total{cause="aborted"} 24

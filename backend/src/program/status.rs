@@ -1,13 +1,16 @@
 //! What a back-end is and does now, as JSON, for `/v1/status`.
 
-use crate::stats::Snapshot;
+use crate::stats::{LeaseSnapshot, Snapshot};
 use serde_json::{Value, json};
 
 /// Connections by state, handoffs, and the front-ends' leases.
 pub(super) fn describe(snapshot: &Snapshot) -> Value {
     let Snapshot { stats, drops, connections, leaving, held, store: (sources, bytes), leases, .. } = snapshot;
     // A generation has 64 bits, more than a JSON number keeps everywhere.
-    let lease = |(name, is_held, generation): &(String, bool, u64)| json!({"name": name, "lease_held": is_held, "generation": format!("{generation:016x}")});
+    let lease = |lease: &LeaseSnapshot| {
+        let LeaseSnapshot { name, is_held, is_draining, generation } = lease;
+        json!({"name": name, "lease_held": is_held, "draining": is_draining, "generation": format!("{generation:016x}")})
+    };
     json!({
         "kind": "back-end",
         "connections": {"owned": connections, "leaving": leaving},

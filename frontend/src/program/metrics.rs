@@ -70,6 +70,7 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
         closed_here,
         requests,
         response_bytes,
+        drain_wishes,
         nodes_up,
         nodes_down,
     } = stats;
@@ -88,6 +89,11 @@ fn add_stats(stats: &Stats, metrics: &mut Metrics) {
         ),
         ("baton_ecn_marked_total", "Segments of clients that a router had marked for congestion", ecn_marked),
         ("baton_ecn_slowed_total", "Windows reduced because what was sent from here was marked", ecn_slowed),
+        (
+            "baton_drain_wishes_total",
+            "Connections of back-ends that drain, wished elsewhere: some more than once",
+            drain_wishes,
+        ),
         ("baton_node_joins_total", "Times that a back-end came up", nodes_up),
         ("baton_node_losses_total", "Times that a back-end was declared dead or came again", nodes_down),
     ] {
@@ -120,8 +126,13 @@ fn add_nodes(nodes: &[NodeSnapshot], metrics: &mut Metrics) {
     metrics.gauge("baton_nodes_up", "Back-ends that are up", up as f64);
     let rows = nodes.iter().map(|node| ([node.name.as_str()], f64::from(u8::from(node.is_up))));
     metrics.gauges("baton_node_up", "Whether a back-end is up", ["node"], rows);
+    let rows = nodes.iter().map(|node| ([node.name.as_str()], f64::from(u8::from(node.is_draining))));
+    metrics.gauges("baton_node_draining", "Whether a back-end drains", ["node"], rows);
     let rows = nodes.iter().map(|node| ([node.name.as_str()], f64::from(node.connections)));
     metrics.gauges("baton_node_connections", "Connections that a back-end said it owns", ["node"], rows);
+    let rows = nodes.iter().map(|node| ([node.name.as_str()], f64::from(node.busy_permille) / 1_000.0));
+    let help = "Share of its time in which a back-end said it has something to do";
+    metrics.gauges("baton_node_busy_ratio", help, ["node"], rows);
     let rows = nodes.iter().map(|node| ([node.name.as_str()], node.requests));
     metrics.counters("baton_node_requests_total", "Requests that a back-end said it has answered", ["node"], rows);
     let rows = nodes.iter().map(|node| ([node.name.as_str()], node.bytes));
@@ -229,12 +240,21 @@ mod tests {
             closed_here: [21, 22, 23, 24, 25, 26],
             requests: 117,
             response_bytes: 118,
+            drain_wishes: 141,
             nodes_up: 119,
             nodes_down: 120,
         };
-        let node = NodeSnapshot { name: "be1".into(), is_up: true, connections: 31, requests: 32, bytes: 33 };
-        let nodes =
-            vec![node, NodeSnapshot { name: "be2".into(), is_up: false, connections: 0, requests: 0, bytes: 0 }];
+        let name = "be1".to_owned();
+        let node = NodeSnapshot {
+            name,
+            is_up: true,
+            is_draining: true,
+            connections: 31,
+            busy_permille: 250,
+            requests: 32,
+            bytes: 33,
+        };
+        let nodes = vec![node, NodeSnapshot { name: "be2".to_owned(), ..NodeSnapshot::default() }];
         let counts = Snapshot {
             said,
             stats,
@@ -280,6 +300,10 @@ baton_handoffs_refused_total{kind="first",reason="incomplete"} 8
 baton_handoffs_refused_total{kind="first",reason="arbiter"} 11
 baton_owner_changes_total 107
 baton_asks_total 108
+baton_drain_wishes_total 141
+baton_node_busy_ratio{node="be1"} 0.25
+baton_node_draining{node="be1"} 1.0
+baton_node_draining{node="be2"} 0.0
 baton_prefetches_total{event="sent"} 140
 baton_answers_total{answer="stay"} 109
 baton_answers_total{answer="grant"} 110

@@ -11,6 +11,7 @@ use anyhow::ensure;
 use baton_config::{Common, Key};
 use baton_host::admin::Router;
 use baton_host::admin::connections::router;
+use baton_host::admin::draining;
 use baton_host::files::Secret;
 use baton_host::{
     ConnectionSource, Control, Metrics, NodeSource, Numbers, Program, Start, check_secrets, cluster_secrets,
@@ -61,7 +62,8 @@ impl Program for FrontendProgram {
     }
 
     fn routes(control: Control<FrontEnd>) -> Router {
-        router(Arc::new(NodeSource::new(control)))
+        let source = Arc::new(NodeSource::new(control));
+        router(Arc::clone(&source)).merge(draining::router(source))
     }
 
     fn set_secrets(control: &Control<FrontEnd>, secrets: &[Secret]) -> anyhow::Result<()> {

@@ -9,11 +9,13 @@ pub(super) fn describe(snapshot: &Snapshot) -> Value {
     let connections: Map<_, _> =
         snapshot.places().map(|(place, number)| (place.to_owned(), number.into())).into_iter().collect();
     let node = |node: &NodeSnapshot| {
-        let NodeSnapshot { name, is_up, connections, requests, bytes } = node;
+        let NodeSnapshot { name, is_up, is_draining, connections, busy_permille, requests, bytes } = node;
         json!({
             "name": name,
             "up": is_up,
+            "draining": is_draining,
             "connections": connections,
+            "busy_permille": busy_permille,
             "requests": requests,
             "response_bytes": bytes,
         })

@@ -229,6 +229,12 @@ impl LeaseBoard {
         self.route_version = version;
     }
 
+    /// Whether a node is up and takes more.
+    #[must_use]
+    pub fn is_offered(&self, node: NodeId) -> bool {
+        self.generation(node) != Generation::NONE && self.takes_more(node)
+    }
+
     /// What is known of a node.
     #[must_use]
     pub fn status(&self, node: NodeId) -> Option<&NodeStatus> {
@@ -321,5 +327,10 @@ impl Nodes for LeaseBoard {
             return self.own_generation();
         }
         self.status(node).map_or(Generation::NONE, |status| status.g)
+    }
+
+    /// A front-end that stops has told everybody to; who owns connections goes on with them until it is over.
+    fn takes_more(&self, node: NodeId) -> bool {
+        self.status(node).is_some_and(|status| status.drain != DrainState::Draining)
     }
 }

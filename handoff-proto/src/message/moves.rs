@@ -42,7 +42,7 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// F -> owner. Said once: whoever wishes sees what becomes of it, and may wish again.
+    /// F -> owner. Repeated until the owner asks (MOVE-ASK), a few times: an owner that is busy asks later.
     pub struct MoveWish {
         /// The connection.
         c: ConnId,

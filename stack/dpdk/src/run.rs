@@ -46,6 +46,9 @@ pub fn run<N: Node>(node: &mut N, ports: &mut Ports, inbox: &ControlInbox<N>, id
     let outcome = loop {
         let now = clock.now();
         meter.turn(worked, now);
+        if let Some(permille) = meter.report() {
+            node.note_busy(permille);
+        }
         worked = serve(inbox, now, node, ports, &tx, &mut meter);
         match inbox.stop_requested() {
             Some(Stop::Immediate) => break Outcome::CutShort,

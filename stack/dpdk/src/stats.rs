@@ -74,17 +74,25 @@ pub(crate) struct Meter {
     /// Of the time since the question before.
     busy: Duration,
     asked_at: Instant,
+    /// The same of the time since the node was told.
+    busy_untold: Duration,
+    told_at: Instant,
 }
+
+/// How often a node is told how busy it is.
+const TELL_EVERY: Duration = Duration::from_millis(250);
 
 impl Meter {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { turns: 0, turn_at: now, busy: Duration::ZERO, asked_at: now }
+        let nothing = Duration::ZERO;
+        Self { turns: 0, turn_at: now, busy: nothing, asked_at: now, busy_untold: nothing, told_at: now }
     }
 
     /// The turn before, which had something to do or not, ends at `now`, and the next begins.
     pub(crate) fn turn(&mut self, worked: bool, now: Instant) {
         if worked {
             self.busy += now - self.turn_at;
+            self.busy_untold += now - self.turn_at;
         }
         self.turn_at = now;
         self.turns += 1;
@@ -100,6 +108,19 @@ impl Meter {
         let ratio = if passed.is_zero() { 0.0 } else { self.busy.as_secs_f64() / passed.as_secs_f64() };
         (self.busy, self.asked_at) = (Duration::ZERO, self.turn_at);
         ratio
+    }
+}
+
+impl Meter {
+    /// What the node is to be told, in thousandths, if it is time.
+    pub(crate) fn report(&mut self) -> Option<u16> {
+        let passed = self.turn_at - self.told_at;
+        if passed < TELL_EVERY {
+            return None;
+        }
+        let permille = self.busy_untold.as_micros() * 1_000 / passed.as_micros().max(1);
+        (self.busy_untold, self.told_at) = (Duration::ZERO, self.turn_at);
+        u16::try_from(permille).ok()
     }
 }
 
@@ -123,6 +144,21 @@ mod tests {
         meter.turn(true, at(90));
         assert_eq!(meter.busy_ratio(), 1.0);
         assert_eq!(meter.turns(), 4);
+    }
+
+    /// Whoever else asks meanwhile takes nothing away from it.
+    #[test]
+    fn the_node_is_told_four_times_a_second() {
+        let at = Instant::from_micros;
+        let mut meter = Meter::new(at(0));
+        meter.turn(true, at(100_000));
+        assert_eq!((meter.report(), meter.busy_ratio()), (None, 1.0));
+        meter.turn(false, at(249_999));
+        assert_eq!(meter.report(), None);
+        meter.turn(false, at(250_000));
+        assert_eq!((meter.report(), meter.report()), (Some(400), None));
+        meter.turn(true, at(1_000_000));
+        assert_eq!(meter.report(), Some(1_000));
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod source;
 mod start;
 
 pub use admin::connections::{ConnectionSource, NumberedMoves, Refused};
+pub use admin::draining::DrainSource;
 pub use admin::{AdminSource, Unavailable};
 pub use dpdk::{DpdkShell, main};
 pub use metrics::{CONTENT_TYPE, Metrics};

@@ -1,6 +1,7 @@
 //! What people may ask of a running node of either kind, put to the node and said in JSON.
 
 use crate::admin::connections::{ConnectionSource, NumberedMoves, Refused};
+use crate::admin::draining::DrainSource;
 use crate::admin::{AdminSource, Unavailable};
 use crate::files::{Secret, load_secret, secret_files};
 use crate::metrics::Metrics;
@@ -9,7 +10,7 @@ use anyhow::Context;
 use baton_config::Cluster;
 use baton_stack::addr::ConnId;
 use baton_stack::node::Node;
-use handoff_proto::admin::{Command, ConnectionInfo, Connections, Page, Reply, WishTaken};
+use handoff_proto::admin::{Command, ConnectionInfo, Connections, DrainTaken, Page, Reply, WishTaken};
 use handoff_proto::journal::{MoveEvent, MoveResult, Moves};
 use handoff_proto::seal::{ClusterSecret, Secrets};
 use serde_json::{Value, json};
@@ -118,6 +119,22 @@ where
         match self.control.call(Command::Move { c, to })? {
             Reply::Move(Ok(WishTaken { from, to })) => Ok(Ok(json!({"id": c.to_string(), "from": from, "to": to}))),
             Reply::Move(Err(refused)) => Ok(Err(Refused { status: refused.status(), reason: refused.to_string() })),
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl<N, S> DrainSource for NodeSource<N>
+where
+    N: Node<Command = Command, Reply = Reply<S>> + 'static,
+    S: Numbers + fmt::Debug + 'static,
+{
+    fn drain(&self, node: String, is_draining: bool) -> Result<Result<Value, Refused>, Unavailable> {
+        match self.control.call(Command::Drain { node, is_draining })? {
+            Reply::Drain(Ok(DrainTaken { node, is_draining })) => {
+                Ok(Ok(json!({"name": node, "draining": is_draining})))
+            }
+            Reply::Drain(Err(refused)) => Ok(Err(Refused { status: refused.status(), reason: refused.to_string() })),
             other => Err(unexpected(&other)),
         }
     }

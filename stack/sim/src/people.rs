@@ -46,6 +46,14 @@ macro_rules! asked {
 asked!(FrontEnd, baton_frontend);
 asked!(BackEnd<S>, baton_backend, S);
 
+/// Somebody has the front-end drain a back-end, counted from one, or serve as before.
+pub(crate) fn set_drain<O: Observer>(world: &mut World<O>, front_end: DeviceId, number: usize, is_draining: bool) {
+    let (now, node) = (world.node_time(front_end), format!("be{number}"));
+    if let Some(front_end) = world.node_mut::<FrontEnd>(front_end) {
+        let _ = front_end.handle_command(now, baton_frontend::stats::Command::Drain { node, is_draining });
+    }
+}
+
 /// Somebody asks one of the cluster's nodes, `members`, the front-end first, to move one of its connections. `None` if it cannot be
 /// asked now or has no connection.
 pub(crate) fn move_some_connection<O: Observer>(

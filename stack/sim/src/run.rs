@@ -11,6 +11,8 @@ mod ahead;
 #[cfg(test)]
 mod amid;
 #[cfg(test)]
+mod drain;
+#[cfg(test)]
 mod front_ends;
 #[cfg(test)]
 mod messages;
@@ -27,7 +29,7 @@ use crate::frame::SimFrame;
 use crate::link::LinkSettings;
 use crate::noise::{Noise, NoiseSettings};
 use crate::pcap::Pcap;
-use crate::people::move_some_connection;
+use crate::people::{move_some_connection, set_drain};
 use crate::plan::{CLUSTER_PORT, Member, Place, Plan, Role, Subject, prefix_len};
 use crate::scenario::{Scenario, Trouble};
 use crate::world::{Action, CableId, DeviceId, IDLE_TURNS_MAX, Maker, NodeSettings, Observer, Port, World};
@@ -236,6 +238,7 @@ impl Stage {
         let deadline = Instant::ZERO + begun + scenario.patience;
         let last_trouble = scenario.troubles.last().map_or(Duration::ZERO, |(at, _)| *at);
         let mut moves = scenario.moves.iter().map(|at| Instant::ZERO + *at).peekable();
+        let mut drains = scenario.drains.iter().peekable();
         let mut dice = scenario.seed.stream("wishes");
         while self.world.now() < deadline && self.world.events() < EVENTS_MAX {
             let look = self.world.now() + LOOK_EVERY;
@@ -243,6 +246,9 @@ impl Stage {
                 self.world.run_until(at);
                 let answer = move_some_connection(&mut self.world, &self.members, &mut dice);
                 self.wishes += usize::from(matches!(answer, Some(Ok(_))));
+            }
+            while let Some((_, number, is_draining)) = drains.next_if(|(at, ..)| Instant::ZERO + *at <= look) {
+                set_drain(&mut self.world, self.members[0], *number, *is_draining);
             }
             self.world.run_until(look);
             let failed = !self.world.observer().checks.violations().is_empty();

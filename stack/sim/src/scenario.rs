@@ -61,6 +61,8 @@ pub struct Scenario {
     pub troubles: Vec<(Duration, Trouble)>,
     /// When people have a node move a connection.
     pub moves: Vec<Duration>,
+    /// When people have a back-end, counted from one, drain (`true`) or serve as before.
+    pub drains: Vec<(Duration, usize, bool)>,
     /// How often a host sends nonsense, if there is one.
     pub noise: Option<Duration>,
     /// What its nodes are told that others are not.
@@ -141,6 +143,7 @@ impl Scenario {
             nodes: (0..=back_ends).map(|i| node(&mut seed.stream(&format!("nature {i}")), severity)).collect(),
             troubles,
             moves: draw_moves(&mut seed.stream("moves")),
+            drains: draw_drains(&mut seed.stream("drains"), severity, back_ends),
             noise: if severity > Severity::Clean { draw_noise(&mut seed.stream("noise")) } else { None },
             tuning: draw_tuning(&mut seed.stream("tuning")),
             healed_at: HEALED_AT.max(over),
@@ -352,6 +355,17 @@ fn draw_troubles(seed: Seed, back_ends: usize) -> Vec<(Duration, Trouble)> {
         troubles.push((at, end));
     }
     troubles
+}
+
+/// In half of the scenarios in which requests may be refused, for some are for one back-end alone. Now and then nobody thinks of the end.
+fn draw_drains(dice: &mut Dice, severity: Severity, back_ends: usize) -> Vec<(Duration, usize, bool)> {
+    if severity < Severity::Nodes || dice.chance(PPM / 2) {
+        return Vec::new();
+    }
+    let (victim, begin) = (dice.size(1, back_ends), dice.between(500_000, 4_000_000));
+    let end = dice.chance(PPM / 8 * 7).then(|| begin + dice.between(1_000, 3_000_000));
+    let [begin, end] = [Some(begin), end].map(|at| at.map(Duration::from_micros));
+    begin.map(|at| (at, victim, true)).into_iter().chain(end.map(|at| (at, victim, false))).collect()
 }
 
 /// In half of the scenarios nobody has a wish.

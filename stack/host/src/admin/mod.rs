@@ -5,6 +5,7 @@
 //! the machine may ask. So that a web page in somebody's browser may not, only requests that name a loopback host are answered.
 
 pub mod connections;
+pub mod draining;
 pub(crate) mod secrets;
 
 use crate::metrics::{CONTENT_TYPE, Metrics};
