@@ -19,7 +19,7 @@ def drain(lab, name, word, status=200):
 def described(lab, name):
     """What the front-end says of a back-end."""
     _, body = call(lab, "fe1", "/v1/status")
-    return next(node for node in json.loads(body)["backends"] if node["name"] == name)
+    return next(node for node in json.loads(body)["node"]["backends"] if node["name"] == name)
 
 
 def wait_until(what, question):
@@ -30,7 +30,7 @@ def wait_until(what, question):
 
 
 @case()
-def a_back_end_is_drained_and_serves_again(lab, _full):
+def a_back_end_is_drained_and_serves_again(lab, full):
     watch = Watch(lab, lab.nodes())
     clients = [Connection(lab) for _ in range(IDLE)]
     try:
@@ -58,7 +58,7 @@ def a_back_end_is_drained_and_serves_again(lab, _full):
     drain(lab, "be9", "drain", 404)
     resets = sum(watch.grown(node, "baton_resets_total") for node in lab.nodes())
     expect(resets == 0, f"{resets:.0f} connections were reset")
-    _, body = call(lab, "be1", "/v1/moves?limit=1000")
+    _, body = call(lab, "fe1", "/v1/moves?limit=1000")
     drained = [move for move in json.loads(body)["moves"] if move["reason"] == "drain" and move["result"] == "moved"]
     expect(len(drained) >= IDLE, f"{len(drained)} events of {IDLE} moves")
     return f"{watch.grown('fe1', 'baton_drain_wishes_total'):.0f} wishes for {IDLE} connections"

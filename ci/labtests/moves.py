@@ -51,7 +51,7 @@ def a_stream_that_moves_is_as_fast(lab, full):
 
 
 @case()
-def moves_use_what_was_prepared(lab, _full):
+def moves_use_what_was_prepared(lab, full):
     """Each back-end hears of its next request while the other one still sends, and answers with what it has opened and read by then."""
     watch = Watch(lab, BOTH)
     wanted = [(BOTH[n % 2], n) for n in range(PREPARED + 1)]
