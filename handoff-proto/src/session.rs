@@ -190,9 +190,8 @@ impl Sessions {
     pub fn set_secrets(&mut self, secrets: Secrets) {
         self.secrets = secrets;
         for index in (0..self.peers.len()).map(PeerIndex) {
-            let challenge = self.challenges.draw();
             let peer = self.peers.get_mut(index.0);
-            if peer.is_some_and(|peer| peer.set_secrets(&self.me, &self.secrets, challenge)) {
+            if peer.is_some_and(|peer| peer.set_secrets(&self.me, &self.secrets)) {
                 self.make_ready(index);
             }
         }
@@ -486,3 +485,5 @@ impl<'b> Iterator for Messages<'b> {
 mod rotation;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod weather;

@@ -23,14 +23,22 @@ const DRIFT_PPM: u64 = 500;
 /// How long the allowance for drift grows before it counts as a fact.
 const DRIFT_PERIOD: Duration = Duration::from_secs(10);
 
-/// How long a session is still read from after another took its place: longer than any of its datagrams is under way.
+/// How long a session is still read from after another took its place, or after it was read from last: longer than any of its
+/// datagrams is under way.
 const OLD_SESSION_KEPT: Duration = Duration::from_secs(10);
+/// Earlier sessions that are read from, at the most. More than two need several changes of the secret within the time of a few lost
+/// datagrams.
+const OLD_SESSIONS_MAX: usize = 4;
 
 /// Another node.
 ///
-/// When the cluster's secret changes, the node whose name comes first has another session made, of the same two lives and under its new
-/// secret. It reads from the new one at once, and writes into the old one until it has word that the other node has the new one, too;
-/// the other does not know of the new session before it can read it. So no datagram comes that cannot be opened.
+/// When the cluster's secret changes, the node whose name comes first, the leader, has another session made, of the same two lives and under
+/// its new secret. It reads from the new one at once, and writes into the old one until it has word that the other node has the new one,
+/// too; the other does not begin a session before the leader has. So no datagram comes that cannot be opened, whatever overtakes what:
+/// - A challenge is part of one session at the most, at either node. Of one session are a HELLO and an answer only if both
+///   challenges and the secret are.
+/// - All sessions of the last seconds are read from. The leader may have begun two of which the other has taken the earlier.
+/// - The other answers the leader's every HELLO: if it has taken another session than the leader's last, the leader hears it, and begins anew.
 #[derive(Debug)]
 pub(super) struct Peer {
     name: String,
@@ -43,10 +51,8 @@ pub(super) struct Peer {
     /// Not proved to anybody yet: of the next session.
     challenge: Challenge,
     session: Option<Session>,
-    /// The session before, of the same two lives, and until when it is read from.
-    old: Option<(Session, Instant)>,
-    /// Whether the other node is not known to have the session yet, so that the old one is written into.
-    is_unconfirmed: bool,
+    /// The sessions before, of the same two lives, the latest first.
+    old: Vec<Session>,
     /// Whether a session under another secret is wanted.
     wants_rekey: bool,
     hello: Option<Retry>,
@@ -98,6 +104,17 @@ struct Session {
     sealer: Sealer,
     opener: Opener,
     age: AgeCheck,
+    /// Whether the other node is known to have it, so that it may be written into.
+    is_confirmed: bool,
+    /// Until when it is read from, once another has taken its place.
+    until: Instant,
+}
+
+impl Session {
+    /// Whether the session is under this secret, and the other node's challenge is this.
+    fn is_of(&self, challenge: Challenge, secret: SecretId) -> bool {
+        self.peer_challenge == challenge && self.secret == secret
+    }
 }
 
 /// What a HELLO has brought.
@@ -128,8 +145,7 @@ impl Peer {
             leads: (me.name.as_str(), me.core) < (name, core),
             challenge: Challenge(challenge),
             session: None,
-            old: None,
-            is_unconfirmed: false,
+            old: Vec::new(),
             wants_rekey: false,
             hello: None,
             is_hello_due: false,
@@ -161,14 +177,13 @@ impl Peer {
         self.addr = addr;
     }
 
-    /// Takes the node's new secrets over. `challenge` was never used before. True if a HELLO is due.
-    pub(super) fn set_secrets(&mut self, me: &Identity, secrets: &Secrets, challenge: [u8; CHALLENGE_BYTES]) -> bool {
+    /// Takes the node's new secrets over. True if a HELLO is due.
+    pub(super) fn set_secrets(&mut self, me: &Identity, secrets: &Secrets) -> bool {
         self.keys = hello_keys(me, secrets, (&self.name, self.core));
         let first = self.keys.first().map(|keys| keys.id);
         // What was said under a secret that is gone cannot be answered.
         self.answer = self.answer.filter(|answer| self.keys.iter().any(|keys| keys.id == answer.secret));
         if self.leads {
-            self.challenge = Challenge(challenge);
             self.wants_rekey = self.session.as_ref().is_some_and(|session| Some(session.secret) != first);
         }
         if self.wants_rekey {
@@ -261,7 +276,8 @@ impl Peer {
 
     /// A deadline has passed.
     pub(super) fn wake(&mut self, now: Instant) {
-        let wants_session = self.session.is_none() || self.has_unproved_life || self.wants_rekey || self.is_unconfirmed;
+        let wants_session =
+            self.session.is_none() || self.has_unproved_life || self.wants_rekey || self.is_unconfirmed();
         if wants_session && self.hello.is_none_or(|retry| retry.is_due(now)) {
             self.is_hello_due = true;
         }
@@ -314,11 +330,15 @@ impl Peer {
         let boot = header.sender_boot;
         let (is_same_life, is_known) = match &self.session {
             Some(session) if boot < session.info.boot => return Err(DropReason::MessageStale),
-            Some(session) if boot == session.info.boot => (true, hello.challenge == session.peer_challenge),
+            Some(session) if boot == session.info.boot => {
+                // Before it has the session, the other may say HELLO under a secret of its own.
+                let any_secret = self.leads && !self.wants_rekey && session.peer_challenge == hello.challenge;
+                (true, any_secret || session.is_of(hello.challenge, secret))
+            }
             Some(_) | None => (false, false),
         };
-        if is_same_life && !is_known && !self.may_rekey(secret) {
-            return Err(DropReason::MessageStale);
+        if is_same_life && !is_known && self.leads && !self.wants_rekey {
+            return self.begin_anew(hello.echo);
         }
         // The leader's secret is the session's: what the other says under one of its own is no proof to the leader.
         let is_binding = !self.leads || self.keys.first().is_some_and(|keys| keys.id == secret);
@@ -342,7 +362,9 @@ impl Peer {
             let retry = Retry::new(now, HELLO_RETRY);
             (self.hello, self.deadline) = (Some(retry), Some(retry.at));
         }
-        if hello.wants_answer {
+        // Of the life that is known the leader asks; that it has a new session it says only when it has begun it.
+        let may_answer = !(self.leads && is_same_life && is_unproved);
+        if hello.wants_answer && may_answer {
             // The leader says under which secret the session is to be, whatever the other has said it under.
             let first = self.keys.first().map(|keys| keys.id);
             let of_leader = if is_known { self.secret() } else { first };
@@ -352,16 +374,29 @@ impl Peer {
         Ok(confirmed)
     }
 
-    /// Whether the same two lives may have another session, for which somebody has said HELLO under `secret`: only the leader wants one, and
-    /// only one under another secret than before. An old HELLO that somebody repeats is answered, and no more comes of it.
-    fn may_rekey(&self, secret: SecretId) -> bool {
-        if self.leads { self.wants_rekey } else { self.secret() != Some(secret) }
+    /// To the leader's HELLO of a session that is not confirmed the other has answered with another challenge than that session's: it has
+    /// begun a session in between and will not have this one. Another is made. Whatever else names an unknown session is old.
+    fn begin_anew(&mut self, echo: Option<Challenge>) -> Result<Confirmed, DropReason> {
+        let session = self.session.as_ref().filter(|session| !session.is_confirmed);
+        if echo.is_none() || session.map(|session| session.my_challenge) != echo {
+            return Err(DropReason::MessageStale);
+        }
+        (self.wants_rekey, self.hello, self.is_hello_due) = (true, None, true);
+        Ok(Confirmed::Nothing)
+    }
+
+    /// Whether the other node is not known to have the session.
+    fn is_unconfirmed(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| !session.is_confirmed)
     }
 
     /// The other node has the session.
-    const fn confirm(&mut self) {
-        if self.is_unconfirmed {
-            (self.is_unconfirmed, self.hello) = (false, None);
+    fn confirm(&mut self) {
+        if let Some(session) = self.session.as_mut().filter(|session| !session.is_confirmed) {
+            session.is_confirmed = true;
+            if !self.wants_rekey && !self.has_unproved_life {
+                self.hello = None;
+            }
         }
     }
 
@@ -373,12 +408,10 @@ impl Peer {
         head: &[u8],
         body: &'b mut [u8],
     ) -> Result<&'b [u8], DropReason> {
-        if self.old.as_ref().is_some_and(|(_, until)| !self.is_unconfirmed && *until <= now) {
-            self.old = None;
-        }
+        self.forget_old(now);
         let newest = self.session.as_mut().ok_or(DropReason::MessageStale)?;
         let is_newest = newest.tag == header.session;
-        let old = self.old.as_mut().map(|(session, _)| session).filter(|old| old.tag == header.session);
+        let old = self.old.iter_mut().find(|old| old.tag == header.session);
         let session = if is_newest { newest } else { old.ok_or(DropReason::MessageStale)? };
         if (header.sender_boot, header.receiver_boot) != (session.info.boot, me.boot)
             || header.version != session.info.version
@@ -389,10 +422,23 @@ impl Peer {
         if !session.age.is_young(now, header.sent_ms) {
             return Err(DropReason::MessageStale);
         }
+        session.until = now + OLD_SESSION_KEPT;
         if is_newest {
             self.confirm();
+        } else {
+            session.is_confirmed = true;
         }
         Ok(body)
+    }
+
+    /// Forgets sessions that nobody has written into for long; not the one that this node writes into.
+    fn forget_old(&mut self, now: Instant) {
+        let mut is_written = self.is_unconfirmed();
+        self.old.retain(|old| {
+            let is_kept = is_written && old.is_confirmed || now < old.until;
+            is_written &= !old.is_confirmed;
+            is_kept
+        });
     }
 
     /// The other node is fresh: it knows a challenge that was never used before.
@@ -403,6 +449,7 @@ impl Peer {
         header: &Header,
         (id, hello): (SecretId, &Hello<'_>),
     ) -> Option<()> {
+        let is_same_life = self.boot() == Some(header.sender_boot);
         let secret = self.keys.iter().find(|keys| keys.id == id).map(|keys| &keys.secret)?;
         let mine = KeyEnd { name: &me.name, core: me.core, boot: me.boot, challenge: self.challenge.0 };
         let theirs =
@@ -422,36 +469,40 @@ impl Peer {
             sealer: Sealer::new(secret, &mine, &theirs)?,
             opener: Opener::new(secret, &theirs, &mine)?,
             age: AgeCheck::new(now, header.sent_ms),
+            is_confirmed: !(is_same_life && self.leads),
+            until: now + OLD_SESSION_KEPT,
         };
         (self.hello, self.is_hello_due, self.has_unproved_life, self.wants_rekey) = (None, false, false, false);
-        let is_same_life = self.boot() == Some(header.sender_boot);
         match self.session.replace(session) {
-            // An unconfirmed one before it was never written into.
-            Some(before) if is_same_life => {
-                if !self.is_unconfirmed {
-                    self.old = Some((before, now + OLD_SESSION_KEPT));
-                }
-                self.is_unconfirmed = self.leads;
-            }
+            Some(before) if is_same_life => self.keep(now, before),
             Some(_) => {
                 self.forget_queued();
-                (self.old, self.is_unconfirmed) = (None, false);
+                self.old.clear();
             }
             None => {}
         }
-        if self.is_unconfirmed {
+        if self.is_unconfirmed() {
             let retry = Retry::new(now, HELLO_RETRY);
             (self.hello, self.deadline) = (Some(retry), Some(retry.at));
         }
         Some(())
     }
 
-    /// The session to write into.
-    fn writing(&mut self) -> Option<&mut Session> {
-        match &mut self.old {
-            Some((old, _)) if self.is_unconfirmed => Some(old),
-            _ => self.session.as_mut(),
+    /// Another session takes the place of this one. If there are too many, the oldest goes that is not written into.
+    fn keep(&mut self, now: Instant, mut before: Session) {
+        before.until = now + OLD_SESSION_KEPT;
+        if self.old.len() >= OLD_SESSIONS_MAX {
+            let written = if before.is_confirmed { None } else { self.old.iter().position(|old| old.is_confirmed) };
+            let oldest = (0..self.old.len()).rev().find(|at| Some(*at) != written);
+            oldest.map(|at| self.old.remove(at));
         }
+        self.old.insert(0, before);
+    }
+
+    /// The session to write into: the latest that the other node is known to have.
+    fn writing(&mut self) -> Option<&mut Session> {
+        let old = self.old.iter_mut();
+        self.session.iter_mut().chain(old).find(|session| session.is_confirmed)
     }
 
     fn header(&self, now: Instant, me: &Identity, kind: DatagramKind, counter: u64) -> Header {
@@ -474,8 +525,8 @@ impl Peer {
         // To the life that is known, the challenge that it knows; to any other, the one that nobody has proved yet.
         let session = self.session.as_ref();
         let known = session.filter(|session| match echo {
-            Some(echo) => session.peer_challenge == echo,
-            None => self.is_unconfirmed && !self.wants_rekey,
+            Some(echo) => answer.is_some_and(|answer| session.is_of(echo, answer.secret)),
+            None => !session.is_confirmed && !self.wants_rekey,
         });
         let secret = answer.map(|answer| answer.secret).or_else(|| known.map(|session| session.secret));
         let under = self.keys.iter().find(|keys| Some(keys.id) == secret).or_else(|| self.keys.first());

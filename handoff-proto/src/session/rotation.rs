@@ -204,6 +204,30 @@ fn two_changes_one_right_behind_the_other() {
     }
 }
 
+/// A second change finds the first one half done: whatever is lost, nothing is sealed with keys that the other has not, and both end with the
+/// same session.
+#[test]
+fn a_second_change_while_the_first_is_not_done() {
+    for (gap, lost) in (0..5).flat_map(|gap| (0..256).map(move |lost| (gap, lost))) {
+        let mut pair = Pair::friends(&[OLD, NEW, NEWER], &[OLD, NEW, NEWER]);
+        (pair.lost, pair.carried) = (lost, 0);
+        for step in [[NEW, OLD, NEWER], [NEWER, NEW, OLD]] {
+            pair.set(0, &step);
+            pair.set(1, &step);
+            pair.run(gap, lost.is_multiple_of(2));
+        }
+        pair.run(3_000, lost.is_multiple_of(2));
+        assert!(pair.is_under(NEWER), "gap {gap}, lost {lost:08b}: {:?}", pair.under());
+        let is_expected = |reason: &DropReason| *reason == DropReason::MessageReplayed;
+        assert!(pair.refused.iter().all(is_expected), "gap {gap}, lost {lost:08b}: {:?}", pair.refused);
+        pair.lost = 0;
+        pair.got.clear();
+        pair.sent = 0;
+        pair.run(10, true);
+        assert_eq!(pair.got.len(), 20, "gap {gap}, lost {lost:08b}");
+    }
+}
+
 /// What was recorded before the change brings the old keys not back.
 #[test]
 fn old_hellos_change_nothing_after_the_change() {
