@@ -172,7 +172,9 @@ fn count<T: Copy + PartialEq>(counters: &mut [u64], kinds: &[T], kind: T) {
 }
 
 impl FrontEnd {
-    pub(crate) fn snapshot(&self) -> Snapshot {
+    /// The numbers of this moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
         let live = self.routes.live();
         let node = |(_, status): (NodeId, &handoff_proto::lease::NodeStatus)| NodeSnapshot {
             name: status.config.name.clone(),

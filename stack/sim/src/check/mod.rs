@@ -176,6 +176,11 @@ impl Checks {
         self.rules = rules;
     }
 
+    /// From now on a reset needs no reason.
+    pub const fn excuse_resets(&mut self) {
+        self.rules.resets = true;
+    }
+
     /// A device puts a frame on its port.
     pub fn sent(&mut self, at: Instant, from: DeviceId, frame: &SimFrame) {
         let is_node = self.roles.nodes.contains(&from);

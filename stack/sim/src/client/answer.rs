@@ -50,6 +50,11 @@ impl Answers {
         Self { reader: Reader::new(), tolerance, current: None, done: Vec::new() }
     }
 
+    /// From now on a server may be unavailable.
+    pub(crate) const fn tolerate_unavailable(&mut self) {
+        self.tolerance.unavailable = true;
+    }
+
     /// The complete answers so far.
     pub(crate) fn done(&self) -> &[Answer] {
         &self.done

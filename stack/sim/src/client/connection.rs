@@ -156,6 +156,11 @@ impl Connection {
         wrote || read || moved
     }
 
+    /// From now on a server may be unavailable.
+    pub(super) const fn tolerate_unavailable(&mut self) {
+        self.answers.tolerate_unavailable();
+    }
+
     fn open(&mut self, now: Instant, context: &mut Context, sockets: &mut SocketSet<'static>) -> bool {
         if self.ready_at.is_none_or(|at| now < at) {
             return false;
@@ -204,11 +209,14 @@ impl Connection {
     }
 
     fn read(&mut self, now: Instant, socket: &mut Socket<'_>) -> Result<bool, String> {
-        if now < self.read_at || !socket.can_recv() {
+        // At the end of TIME-WAIT the socket forgets what is not read.
+        let is_last_chance = matches!(socket.state(), State::TimeWait);
+        if now < self.read_at && !is_last_chance || !socket.can_recv() {
             return Ok(false);
         }
         let most = match self.script.reading {
             Reading::Eager => usize::MAX,
+            Reading::Slow { .. } if is_last_chance => usize::MAX,
             Reading::Slow { bytes, pause } => {
                 self.read_at = now + pause;
                 bytes

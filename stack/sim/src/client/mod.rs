@@ -61,6 +61,11 @@ impl Client {
         &self.connections
     }
 
+    /// From now on requests may find their server unavailable.
+    pub fn tolerate_unavailable(&mut self) {
+        self.connections.iter_mut().for_each(Connection::tolerate_unavailable);
+    }
+
     /// Whether every connection has ended.
     #[must_use]
     pub fn is_done(&self) -> bool {

@@ -31,12 +31,15 @@ fn an_ordinary_server_gets_through_every_kind_of_scenario() {
 /// Seeds of long runs that broke a rule once. A client's second segment came first, found no connection but SYN cookies about, and was
 /// reset; in one (21,241) an old acknowledgment made a cookie's connection anew after the end; in two (467, 943) a reset was lost, and the
 /// text that was repeated then found SYN cookies about and got no other; in one (885) a recipient asked
-/// before its INSTALLED had come, and was taken for one that had refused.
+/// before its INSTALLED had come, and was taken for one that had refused. In three the scenario was at fault: a client that is turned away
+/// by a back-end that drains is reset when it closes inside its upload (3226); one that reads slowly lost at the end of TIME-WAIT what it had
+/// not read (4803); and one came before all back-ends had joined (8061).
 #[test]
 fn seeds_that_broke_a_rule_once() {
-    for seed in
-        [467, 885, 943, 10_846, 12_870, 13_140, 13_441, 13_559, 17_264, 20_274, 20_508, 21_241, 21_533, 22_620, 25_025]
-    {
+    for seed in [
+        467, 885, 943, 3_226, 4_803, 8_061, 10_846, 12_870, 13_140, 13_441, 13_559, 17_264, 20_274, 20_508, 21_241,
+        21_533, 22_620, 25_025,
+    ] {
         let report = run(&Scenario::from_seed(seed), Subject::Cluster, Recorders::default());
         assert_eq!(report.violations, [], "seed {seed}");
     }
