@@ -1,5 +1,7 @@
 //! Tails: who keeps what was in flight, who asks for it, and when it is let go, over a network that loses, repeats and reorders.
 
+use std::mem::take;
+
 use baton_stack::addr::{ConnId, Endpoint, Flow, IpAddr};
 use baton_stack::ecn::Ecn;
 use baton_stack::tcp::{
@@ -208,10 +210,24 @@ impl Pair {
     }
 }
 
+/// What is under way: when it arrives, where, and what.
+type Wire = Vec<(Instant, NodeId, Vec<u8>)>;
+
+/// A millisecond passes: what has arrived is taken, and what is due is said.
+fn pass_a_moment(pair: &mut Pair, wire: &mut Wire, out: &mut Mail) {
+    pair.now = pair.now + Duration::from_millis(1);
+    let (due, later): (Vec<_>, _) = take(wire).into_iter().partition(|(at, ..)| *at <= pair.now);
+    *wire = later;
+    for (_, to, bytes) in due {
+        pair.deliver(to, &bytes, out);
+    }
+    pair.timeouts(out);
+}
+
 /// Plays until nothing is left to do.
 fn storm(mut pair: Pair, seed: u64, loss: u64) -> Pair {
     let mut dice = Dice(seed);
-    let mut wire = Vec::<(Instant, NodeId, Vec<u8>)>::new();
+    let mut wire = Wire::new();
     let mut out = Mail::default();
     pair.tend(&mut out);
     for _ in 0..200_000 {
@@ -225,13 +241,7 @@ fn storm(mut pair: Pair, seed: u64, loss: u64) -> Pair {
         if wire.is_empty() && pair.tails.is_empty() && pair.releases.is_empty() {
             break;
         }
-        pair.now = pair.now + Duration::from_millis(1);
-        let (due, later): (Vec<_>, _) = wire.into_iter().partition(|(at, ..)| *at <= pair.now);
-        wire = later;
-        for (_, to, bytes) in due {
-            pair.deliver(to, &bytes, &mut out);
-        }
-        pair.timeouts(&mut out);
+        pass_a_moment(&mut pair, &mut wire, &mut out);
     }
     pair.check_bytes();
     pair
@@ -257,7 +267,7 @@ fn what_is_lost_comes_through_any_storm_and_nothing_else_does() {
 /// As [`storm`], until all that is lost has come: the rest stays with its holder.
 fn storm_until_fetched(mut pair: Pair, seed: u64) -> Pair {
     let mut dice = Dice(seed);
-    let mut wire = Vec::<(Instant, NodeId, Vec<u8>)>::new();
+    let mut wire = Wire::new();
     let mut out = Mail::default();
     pair.tend(&mut out);
     while pair.tcb.wanted().next().is_some() {
@@ -268,13 +278,7 @@ fn storm_until_fetched(mut pair: Pair, seed: u64) -> Pair {
                 wire.push((pair.now + Duration::from_micros(dice.below(30_000)), to, bytes.clone()));
             }
         }
-        pair.now = pair.now + Duration::from_millis(1);
-        let (due, later): (Vec<_>, _) = wire.into_iter().partition(|(at, ..)| *at <= pair.now);
-        wire = later;
-        for (_, to, bytes) in due {
-            pair.deliver(to, &bytes, &mut out);
-        }
-        pair.timeouts(&mut out);
+        pass_a_moment(&mut pair, &mut wire, &mut out);
     }
     pair.check_bytes();
     pair
