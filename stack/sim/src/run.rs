@@ -184,7 +184,7 @@ impl Stage {
         let troubled = scenario.has_troubles();
         let audience = Audience {
             checks: Checks::new(Roles::default(), Rules::default()),
-            excuses: Rules { resets: true, silent_takeover: true, any_window: is_reference },
+            excuses: Rules { resets: true, silent_takeover: true, any_window: is_reference, ..Rules::default() },
             trunk: Port { device: DeviceId(0), port: 0 },
             pcap: recorders.pcap,
             names: recorders.verbose.then(Vec::new),
@@ -268,7 +268,7 @@ impl Stage {
             while let Some((_, number, is_draining)) = drains.next_if(|(at, ..)| Instant::ZERO + *at <= look) {
                 set_drain(&mut self.world, self.members[0], *number, *is_draining);
                 // A client that is turned away in the middle of an upload may close inside it, and is reset then.
-                self.world.observer_mut().checks.excuse_resets();
+                self.world.observer_mut().checks.excuse_resets_behind_fin();
             }
             self.world.run_until(look);
             let failed = !self.world.observer().checks.violations().is_empty();

@@ -149,6 +149,11 @@ impl FlowWatch {
         }
     }
 
+    /// Whether the client has sent its FIN.
+    pub(super) const fn client_has_closed(&self) -> bool {
+        self.client_fin.is_some()
+    }
+
     /// Takes note of when new bytes are sent, before they are checked. Gives how long the connection was silent because another
     /// node has gone on with it: zero if none has.
     pub(super) fn note_byte(&mut self, at: Instant, from: DeviceId, segment: &Segment<'_>) -> Option<Duration> {

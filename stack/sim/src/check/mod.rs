@@ -62,6 +62,8 @@ pub struct Roles {
 pub struct Rules {
     /// Connections may be reset.
     pub resets: bool,
+    /// Resets of clients that have closed: inside an upload that nobody takes.
+    pub resets_behind_fin: bool,
     /// A node may go on without having heard from the last speaker: its lease has proved it silent.
     pub silent_takeover: bool,
     /// A server may send past the client's window, as smoltcp does when it retransmits fast.
@@ -176,9 +178,9 @@ impl Checks {
         self.rules = rules;
     }
 
-    /// From now on a reset needs no reason.
-    pub const fn excuse_resets(&mut self) {
-        self.rules.resets = true;
+    /// From now on a client that has closed may be reset.
+    pub const fn excuse_resets_behind_fin(&mut self) {
+        self.rules.resets_behind_fin = true;
     }
 
     /// A device puts a frame on its port.
@@ -280,7 +282,8 @@ impl Checks {
             tally.resets += 1;
             // A segment of an earlier connection of the same ports may still be answered, too: it hits nobody.
             let harmless = |flow: &FlowWatch| flow.is_over() || !flow.would_reset(segment.seq);
-            let excused = rules.resets || flows.get(&client).is_some_and(harmless);
+            let excusable = |flow: &FlowWatch| harmless(flow) || rules.resets_behind_fin && flow.client_has_closed();
+            let excused = rules.resets || flows.get(&client).is_some_and(excusable);
             if !excused {
                 found.violation("reset", "a RST that nothing in the scenario explains");
             }

@@ -212,6 +212,21 @@ fn resets_need_a_reason() {
 }
 
 #[test]
+fn a_client_that_has_closed_may_be_reset_where_that_is_excused() {
+    let reset = Segment { rst: true, ..server() };
+    for (excused, closes) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut scene = Scene::new(Rules::default());
+        if excused {
+            scene.checks.excuse_resets_behind_fin();
+        }
+        scene.send(CLIENT, Segment { fin: closes, ..client() });
+        scene.send(FRONT_END, reset);
+        let expected: &[&str] = if excused && closes { &[] } else { &["reset"] };
+        assert_eq!(scene.rules_broken(), expected, "{excused} {closes}");
+    }
+}
+
+#[test]
 fn a_connection_that_is_over_answers_with_a_reset() {
     let mut scene = Scene::new(Rules::default());
     scene.send(A, Segment { fin: true, ..at(0, b"abc") });
