@@ -54,6 +54,10 @@ def _one_is_silent(linux, baton):
     return (not linux or not baton) and all(answer.flags == "A" for answer in [*linux, *baton])
 
 
+NEVER_SENT = Difference("an ACK of what was never sent",
+                        "RFC 5961 section 5.2 takes ACKs back to SND.UNA - MAX.SND.WND. Linux, no further back than what it has ever sent.",
+                        lambda kind, shot, linux, baton: shot.ack < 0 and kind != "back-end")
+
 DIFFERENCES = [
     Difference("no timestamp",
                "RFC 7323 section 3.2: once negotiated, a segment without timestamps SHOULD be dropped silently. Linux takes it.",
@@ -64,9 +68,7 @@ DIFFERENCES = [
     Difference("the number of FIN in SACK blocks",
                "RFC 2018 speaks of data: Baton's blocks end before a FIN that is out of order, Linux's behind it.",
                _is_fin_sacked),
-    Difference("an ACK of what was never sent",
-               "RFC 5961 section 5.2 takes ACKs back to SND.UNA - MAX.SND.WND. Linux, no further back than what it has ever sent.",
-               lambda kind, shot, linux, baton: shot.ack < 0 and kind != "back-end"),
+    NEVER_SENT,
     Difference("the timestamp beside an old ACK",
                "RFC 7323 section 4.3 looks at SEG.SEQ alone. Linux takes no timestamp from a segment whose ACK is old.",
                lambda kind, shot, linux, baton: shot.ack < 0 and (

@@ -13,6 +13,7 @@ from labkit import config, content, differ, differences, fairness, flood, goodpu
 from labkit.base import ROOT, Failed, Misused
 from labkit.client import Connection, Ended, Wrong, request
 from labkit.process import signal_number
+from labtests.differential import compare
 
 
 class Content(unittest.TestCase):
@@ -184,6 +185,16 @@ class Differential(unittest.TestCase):
         self.assertEqual(differences.explained("back-end", shot, at(sacked=((4, 6),)), at()), "a duplicate of what is out of order")
         for wrong in (at(sacked=((1, 2),)), at(ack=11), at(closed=True), at(echo=6), at(flags="R"), []):
             self.assertIsNone(differences.explained("back-end", shot, at(), wrong), wrong)
+
+    def test_text_that_one_of_both_drops_is_seen_also_where_blocks_are_not_compared(self):
+        """Seed 7490: Linux drops what acknowledges something that was never sent, Baton keeps it, and only a SACK block says so."""
+        shots = [differ.Shot("text over the right edge", offset=-50, length=100, from_edge=True),
+                 differ.Shot("an old ACK", offset=10, length=268, ack=-1), differ.Shot("text", length=65)]
+        answer = lambda ack, *sacked: [differ.Answer("A", 0, ack, False, 20, sacked, 0)]
+        at = lambda kind, *answers: differ.Conversation(kind, 20_000, 0, 0, ("", ""), answers=list(answers))
+        for kind, verdict in (("front-end", ("an ACK of what was never sent", 1)), ("back-end", (None, 2))):
+            linux, baton = at(kind, answer(0), answer(0), answer(65)), at(kind, answer(0), answer(0, (10, 278)), answer(278))
+            self.assertEqual(compare(shots, linux, baton), verdict)
 
     def test_the_page_has_the_same_list(self):
         section = (ROOT / "docs/rfc9293.md").read_text().partition("## Beside Linux")[2]
