@@ -9,12 +9,12 @@ random part began, of the window only whether it is closed.
 import random
 from dataclasses import dataclass, field
 
-from labkit import net, rawtcp
+from labkit import rawtcp
 from labkit.base import Failed
 from labkit.rawtcp import ACK, FIN, PSH, RST, SEQUENCE, SYN, URG, Segment
 
-# A machine that is not there, with a port for each conversation.
-GHOST = "10.77.0.201"
+# The last number of a machine that is not there, with a port for each conversation.
+GHOST = "201"
 FIRST_PORT = 20_000
 STEPS = 7
 # A handshake that is not completed has fewer: a second after the SYN, both repeat their SYN-ACK.
@@ -27,7 +27,7 @@ HEAD = b"GET /be1/" + b"a" * 70_000
 FILLER = ord("a")
 NEAR_EDGE = 40_000
 TEXT_BYTES_MAX = 300
-REQUEST = f"GET /be1/bytes/64?seed=1 HTTP/1.1\r\nHost: {net.VIP}\r\n\r\n".encode()
+REQUEST = b"GET /be1/bytes/64?seed=1 HTTP/1.1\r\nHost: lab\r\n\r\n"
 KINDS = ("listening", "opening", "front-end", "back-end")
 
 
@@ -262,7 +262,7 @@ def play(lab, seeds, servers):
     """Plays the seeds' conversations at each server, (MAC, address) by name. Yields each seed, its steps, and each server's conversation
     with its answers, a list for every step."""
     seeds = list(seeds)
-    with rawtcp.Ghost(lab, GHOST) as ghost:
+    with rawtcp.Ghost(lab, lab.network.network + GHOST) as ghost:
         for first in range(0, len(seeds), AT_ONCE):
             yield from _play(ghost, seeds[first : first + AT_ONCE], FIRST_PORT + first, servers)
 

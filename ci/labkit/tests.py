@@ -164,6 +164,17 @@ class Differential(unittest.TestCase):
         spoilt = rawtcp.Segment(40_000, 7, 5, rawtcp.ACK, spoilt="checksum").bytes("10.77.0.201", "10.77.0.100")
         self.assertNotEqual(rawtcp._checksum(pseudo[:-2] + struct.pack("!H", len(spoilt)) + spoilt), 0)
 
+    def test_a_segment_in_ipv6_is_what_is_read_of_it(self):
+        source, target = "fd77::201", "fd77::100"
+        segment = rawtcp.Segment(40_000, 7, 5, rawtcp.ACK, window=9, options=rawtcp.timestamps(3, 4), payload=b"hi")
+        body = segment.bytes(source, target)
+        packet = struct.pack("!IHBB", 6 << 28, len(body), 6, 64) + rawtcp.octets(source) + rawtcp.octets(target) + body
+        seen = rawtcp.read(packet + b"padding")
+        self.assertEqual((seen.source, seen.port, seen.seq, seen.ack, seen.letters, seen.length, seen.stamps),
+                         (source, 80, 7, 5, "A", 2, (3, 4)))
+        pseudo = rawtcp.octets(source) + rawtcp.octets(target) + struct.pack("!II", len(body), 6)
+        self.assertEqual(rawtcp._checksum(pseudo + body), 0)
+
     def test_a_seed_is_always_the_same_conversation_and_all_kinds_come(self):
         self.assertEqual([differ.script(seed) for seed in range(100)], [differ.script(seed) for seed in range(100)])
         self.assertEqual({differ.script(seed)[0] for seed in range(8)}, set(differ.KINDS))

@@ -10,6 +10,8 @@ from labkit.linux import LinuxServer
 from labkit.runner import case, expect
 
 SEEDS, SEEDS_FULL = 480, 9_600
+# In IPv6, others.
+SEEDS_V6, SEEDS_V6_FULL = 240, 2_400
 # So many conversations must be the same to their ends, or nothing was compared.
 SAME_SHARE = 0.3
 SHOWN = 5
@@ -18,11 +20,21 @@ SHOWN = 5
 # Every acknowledgment at once, at Linux too: when a delayed one comes is not what is compared.
 @case(overrides=("tcp.delayed_ack_ms=0",))
 def random_segments_beside_linux(lab, full):
+    return beside_linux(lab, range(SEEDS_FULL if full else SEEDS))
+
+
+@case(ipv6=True, overrides=("tcp.delayed_ack_ms=0",))
+def random_segments_beside_linux_in_ipv6(lab, full):
+    return beside_linux(lab, range(SEEDS_FULL, SEEDS_FULL + (SEEDS_V6_FULL if full else SEEDS_V6)))
+
+
+def beside_linux(lab, seeds):
+    """Plays the seeds at both; whatever differs must be explained."""
     tally, unexplained = collections.Counter(), []
     with LinuxServer(lab) as linux:
         _no_patience(lab, linux)
         servers = {"linux": (net.mac_of(net.LINUX), linux.address[0]), "baton": (net.mac_of("fe1"), lab.network.vip)}
-        for seed, shots, its in differ.play(lab, range(SEEDS_FULL if full else SEEDS), servers):
+        for seed, shots, its in differ.play(lab, seeds, servers):
             verdict, step = compare(shots, its["linux"], its["baton"])
             tally[verdict or "unexplained"] += 1
             if verdict is None:
