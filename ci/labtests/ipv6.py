@@ -15,7 +15,7 @@ from labkit.client import Connection, check_bytes
 from labkit.content import content
 from labkit.runner import case, expect
 from labkit.scrape import Watch
-from labtests import bypass, death
+from labtests import bypass, congestion, death, draining, floods, transfer, wishes
 from labtests.bad_input import checksum, ethernet, packet_socket
 from labtests.crowd import WEATHER
 from labtests.transfer import pipelined, sequential
@@ -39,6 +39,36 @@ def one_connection_in_bad_weather(lab, full):
         pipelined(lab, [100_000] * 8, timeout=60)
     finally:
         lab.injector().off()
+
+
+@case(ipv6=True)
+def bodies_slow_readers_and_half_closes(lab, full):
+    transfer.post_1_mb_to_each(lab, full)
+    transfer.chunked_request_body(lab, full)
+    transfer.chunked_responses(lab, full)
+    transfer.a_slow_reader(lab, full)
+    transfer.the_client_closes_its_half(lab, full)
+
+
+@case(ipv6=True)
+def marks_slow_down_both_ways(lab, full):
+    return congestion.marks_slow_down_both_ways(lab, full)
+
+
+@case(ipv6=True)
+def a_connection_goes_where_it_is_wanted(lab, full):
+    wishes.an_idle_connection_goes_where_it_is_wanted(lab, full)
+    return wishes.a_busy_connection_goes_in_the_middle_of_its_response(lab, full)
+
+
+@case(ipv6=True)
+def a_back_end_is_drained_and_serves_again(lab, full):
+    return draining.a_back_end_is_drained_and_serves_again(lab, full)
+
+
+@case(ipv6=True)
+def a_syn_flood(lab, full):
+    return floods.a_syn_flood(lab, full)
 
 
 @case(ipv6=True)

@@ -41,10 +41,14 @@ def connections(lab, node):
     return [entry for page in pages(lab, node, PAGE_MAX) for entry in page]
 
 
+def end_of(address, port):
+    """An address and a port as nodes write them."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def entry_of(lab, node, client):
     """A node's entry of a client's connection, or None."""
-    addr = client.socket.getsockname()[0]
-    end = f"[{addr}]:{client.port}" if ":" in addr else f"{addr}:{client.port}"
+    end = end_of(client.socket.getsockname()[0], client.port)
     mine = [entry for entry in connections(lab, node) if entry["client"] == end]
     expect(len(mine) <= 1, f"{node} has {end} twice: {mine}")
     return mine[0] if mine else None
@@ -90,7 +94,7 @@ def an_idle_connection_goes_where_it_is_wanted(lab, full):
         check_bytes(client.get("/be1/bytes/10000?seed=1"), 1, 10_000, "be1")
         entry = wait_for(lab, client, "be1")
         expect((entry["state"], entry["requests"], entry["moving_to"]) == ("idle", 1, None), f"{entry}")
-        expect(entry["response_bytes"] > 10_000 and entry["vip"] == f"{lab.network.vip}:80", f"{entry}")
+        expect(entry["response_bytes"] > 10_000 and entry["vip"] == end_of(lab.network.vip, 80), f"{entry}")
         identifier = entry["id"]
         # Once asked at the front-end, once at the owner itself.
         for asked, at, to in [("fe1", "be1", "be2"), ("be2", "be2", "be1"), ("fe1", "be1", "be2")]:
