@@ -32,6 +32,8 @@ pub(crate) struct Offer {
     pub(crate) tx_queues: u16,
     pub(crate) mtu_min: u16,
     pub(crate) mtu_max: u16,
+    /// The number of the kernel interface behind a virtual device; 0: there is none.
+    pub(crate) if_index: u32,
 }
 
 /// What of the offer is used.
@@ -199,6 +201,7 @@ mod tests {
             rx_queues: 1,
             tx_queues: 1,
             mtu_min: 68,
+            if_index: 0,
             mtu_max: 1_500,
         }
     }

@@ -7,13 +7,16 @@ use std::time::Duration;
 use baton_stack::time::Instant;
 use nix::sys::prctl;
 
+use crate::ports::Ports;
+
 /// What the poll loop does when a turn found nothing to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Idle {
     /// Polls on: lowest latency, a whole CPU.
     Spin,
-    /// Polls on for some tens of microseconds, then lets others run, then sleeps: at first shortly, then up to 100 microseconds, after a
-    /// while without work up to 250, and never past the node's next deadline.
+    /// Polls on for some tens of microseconds, and then, where all devices tell when they have frames (`net_af_packet`), waits for one. Elsewhere it
+    /// lets others run, then sleeps: at first shortly, then up to 100 microseconds, after a while without work up to 250. Never past the node's next
+    /// deadline.
     Adaptive,
 }
 
@@ -35,6 +38,9 @@ const UNUSED: Duration = Duration::from_millis(10);
 /// The longest sleep of an unused loop. Each waking costs some microseconds: so it stays at a few percent of a CPU.
 const SLEEP_MAX_UNUSED: Duration = Duration::from_micros(250);
 
+/// The longest wait for a frame, where devices tell of them: people's requests come without one.
+const WAIT_MAX: Duration = Duration::from_millis(1);
+
 /// By how much the system may prolong a sleep, so as to wake up several threads at once. Linux' own choice is 50 microseconds.
 const TIMER_SLACK_NS: u64 = 1_000;
 
@@ -45,12 +51,16 @@ enum Step {
     Spin,
     Yield,
     Sleep(Duration),
+    /// Until a frame is there, and no longer than this.
+    Wait(Duration),
 }
 
 /// The rest between two turns.
 #[derive(Debug)]
 pub(crate) struct Rest {
     idle: Idle,
+    /// Whether devices tell when they have frames.
+    can_wait: bool,
     /// When the loop last had something to do.
     worked_at: Instant,
     sleep: Duration,
@@ -59,7 +69,7 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    pub(crate) fn new(idle: Idle, now: Instant) -> Self {
+    pub(crate) fn new(idle: Idle, can_wait: bool, now: Instant) -> Self {
         let slack_ns = match idle {
             Idle::Spin => None,
             Idle::Adaptive => prctl::get_timerslack().ok(),
@@ -68,16 +78,21 @@ impl Rest {
             // Sleeps are longer without it, and that is all.
             let _ = prctl::set_timerslack(TIMER_SLACK_NS);
         }
-        Self { idle, worked_at: now, sleep: SLEEP_MIN, slack_ns }
+        Self { idle, can_wait, worked_at: now, sleep: SLEEP_MIN, slack_ns }
     }
 
     /// Rests after a turn that ended at `now`; the node must be polled at `poll_at`.
-    pub(crate) fn after(&mut self, worked: bool, now: Instant, poll_at: Option<Instant>) {
+    pub(crate) fn after(&mut self, worked: bool, now: Instant, poll_at: Option<Instant>, ports: &Ports) {
         match self.step(worked, now, poll_at) {
             Step::Go => {}
             Step::Spin => hint::spin_loop(),
             Step::Yield => thread::yield_now(),
             Step::Sleep(duration) => thread::sleep(duration),
+            Step::Wait(duration) => {
+                if !ports.wait(duration) {
+                    thread::sleep(duration.min(SLEEP_MAX));
+                }
+            }
         }
     }
 
@@ -94,6 +109,9 @@ impl Rest {
         let left = poll_at.map_or(Duration::MAX, |at| at - now);
         if left.is_zero() {
             return Step::Go;
+        }
+        if self.can_wait && left >= SLEEP_MIN {
+            return Step::Wait(left.min(WAIT_MAX));
         }
         if idle_for < YIELD || left < SLEEP_MIN {
             return Step::Yield;
@@ -126,7 +144,7 @@ mod tests {
 
     #[test]
     fn first_spin_then_yield_then_longer_and_longer_sleeps() {
-        let mut rest = Rest::new(Idle::Adaptive, at(0));
+        let mut rest = Rest::new(Idle::Adaptive, false, at(0));
         assert_eq!(rest.step(true, at(1_000), None), Step::Go);
         for (now, step) in [
             (1_001, Step::Spin),
@@ -152,7 +170,7 @@ mod tests {
 
     #[test]
     fn no_sleep_past_the_next_deadline() {
-        let mut rest = Rest::new(Idle::Adaptive, at(0));
+        let mut rest = Rest::new(Idle::Adaptive, false, at(0));
         for _ in 0..4 {
             rest.step(false, at(100), None);
         }
@@ -170,8 +188,25 @@ mod tests {
     }
 
     #[test]
+    fn where_devices_tell_of_frames_it_waits_for_them() {
+        let mut rest = Rest::new(Idle::Adaptive, true, at(0));
+        assert_eq!(rest.step(true, at(1_000), None), Step::Go);
+        for (now, poll_at, step) in [
+            (1_019, None, Step::Spin),
+            (1_020, None, Step::Wait(Duration::from_millis(1))),
+            (1_030, Some(1_530), Step::Wait(Duration::from_micros(500))),
+            (1_030, Some(1_040), Step::Wait(Duration::from_micros(10))),
+            (1_030, Some(1_039), Step::Yield),
+            (1_030, Some(1_030), Step::Go),
+            (90_000, Some(99_000), Step::Wait(Duration::from_millis(1))),
+        ] {
+            assert_eq!(rest.step(false, at(now), poll_at.map(at)), step, "{now} {poll_at:?}");
+        }
+    }
+
+    #[test]
     fn spin_never_sleeps() {
-        let mut rest = Rest::new(Idle::Spin, at(0));
+        let mut rest = Rest::new(Idle::Spin, true, at(0));
         assert_eq!(rest.step(false, at(1_000_000), None), Step::Spin);
         assert_eq!(rest.step(false, at(1_000_000), Some(at(9_000_000))), Step::Spin);
     }
@@ -179,7 +214,7 @@ mod tests {
     #[test]
     fn the_thread_s_timer_slack_is_as_before_afterwards() {
         let before = prctl::get_timerslack().unwrap();
-        let rest = Rest::new(Idle::Adaptive, at(0));
+        let rest = Rest::new(Idle::Adaptive, false, at(0));
         assert_eq!(prctl::get_timerslack(), Ok(1_000));
         drop(rest);
         assert_eq!(prctl::get_timerslack(), Ok(before));

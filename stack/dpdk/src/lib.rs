@@ -33,6 +33,7 @@ mod ring;
 mod run;
 mod stats;
 mod transmit;
+mod wake;
 
 pub use capabilities::{Capabilities, Capability, Lack, Link};
 pub use clock::{CLOCK_BASE, Clock};

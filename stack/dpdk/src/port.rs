@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::ptr;
 
 use arrayvec::ArrayVec;
@@ -13,6 +14,7 @@ use crate::capabilities::{Capabilities, Grant, Lack, Link, Offer, QUEUES, grant}
 use crate::eal::{Eal, error_text};
 use crate::mbuf::{Mbuf, MbufArray};
 use crate::pool::{FRAME_ROOM, Pool};
+use crate::wake::{PACKET_DRIVER, packet_socket};
 
 /// The most frames that are received at once from one port.
 pub const BURST: usize = 32;
@@ -117,6 +119,8 @@ pub struct Port {
     grant: Grant,
     capabilities: Capabilities,
     rx_too_long: u64,
+    /// Tells when there are frames, where the device has something like that.
+    socket: Option<OwnedFd>,
     eal: Eal,
     /// Buffers of it are in the receive queue until the port is closed.
     _pool: Pool,
@@ -143,11 +147,12 @@ impl Port {
         if config.hears_groups {
             hear_groups(id)?;
         }
+        let socket = if offer.driver == PACKET_DRIVER { packet_socket(offer.if_index) } else { None };
         open_ports.push(id);
         drop(open_ports);
         let mut capabilities = Capabilities::new(&device, &offer, grant, (config.rx_frames, config.tx_frames), frames);
         capabilities.link = link(id);
-        Ok(Self { id, device, mac, grant, capabilities, rx_too_long: 0, eal: eal.clone(), _pool: pool.clone() })
+        Ok(Self { id, device, mac, grant, capabilities, rx_too_long: 0, socket, eal: eal.clone(), _pool: pool.clone() })
     }
 
     /// The device's DPDK name.
@@ -196,6 +201,11 @@ impl Port {
     #[must_use]
     pub fn rx_too_long(&self) -> u64 {
         self.rx_too_long
+    }
+
+    /// What tells when there are frames; `None` if the device has nothing like that.
+    pub(crate) fn socket(&self) -> Option<&OwnedFd> {
+        self.socket.as_ref()
     }
 
     /// Receives up to [`BURST`] frames in place of those that `burst` held. Returns how many the device had.
@@ -317,6 +327,7 @@ fn offer(id: u16) -> Result<Offer, PortError> {
         tx_queues: info.max_tx_queues,
         mtu_min: info.min_mtu,
         mtu_max: mtu_max(info.max_mtu, info.max_rx_pktlen),
+        if_index: info.if_index,
     })
 }
 

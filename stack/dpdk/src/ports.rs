@@ -1,5 +1,7 @@
 //! The ports of one node, with the pool that they share.
 
+use std::time::Duration;
+
 use baton_stack::addr::MacAddr;
 use baton_stack::node::PortId;
 use thiserror::Error;
@@ -9,6 +11,7 @@ use crate::pool::{Pool, PoolError};
 use crate::port::{Port, PortConfig, PortError};
 use crate::stats::PortStats;
 use crate::transmit::TxBurst;
+use crate::wake;
 
 /// The most ports that a node can have.
 pub const PORTS_MAX: usize = 16;
@@ -82,6 +85,17 @@ impl Ports {
     /// The ports with their ids.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (PortId, &mut Port)> {
         (0..).map(PortId).zip(&mut self.ports)
+    }
+
+    /// Whether every port tells when it has frames, so that they can be waited for.
+    #[must_use]
+    pub fn can_wait(&self) -> bool {
+        self.ports.iter().all(|port| port.socket().is_some())
+    }
+
+    /// Waits until a port has frames, or `most` is over. False if that cannot be waited for now.
+    pub(crate) fn wait(&self, most: Duration) -> bool {
+        wake::wait(self.ports.iter().filter_map(Port::socket), most)
     }
 
     /// The Ethernet address of each port.

@@ -41,7 +41,7 @@ pub struct RunReport {
 pub fn run<N: Node>(node: &mut N, ports: &mut Ports, inbox: &ControlInbox<N>, idle: Idle, clock: &Clock) -> RunReport {
     let start = clock.now();
     let (mut rx, mut tx) = (RxBurst::new(), TxBurst::new(ports.pool(), ports.len()));
-    let (mut meter, mut rest) = (Meter::new(start), Rest::new(idle, start));
+    let (mut meter, mut rest) = (Meter::new(start), Rest::new(idle, ports.can_wait(), start));
     let (mut worked, mut stopping) = (false, false);
     let outcome = loop {
         let now = clock.now();
@@ -69,7 +69,7 @@ pub fn run<N: Node>(node: &mut N, ports: &mut Ports, inbox: &ControlInbox<N>, id
         if stopping && node.is_stopped() {
             break Outcome::Stopped;
         }
-        rest.after(worked, now, node.poll_at());
+        rest.after(worked, now, node.poll_at(), ports);
     };
     thread::sleep(DRAIN);
     RunReport { outcome, stats: numbers(&mut meter, ports, &tx) }

@@ -104,6 +104,7 @@ fn echo(driver: &str, net: u8) {
     let eal = Eal::init(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).unwrap();
     let mut ports = Ports::open(&eal, &[PortConfig::new(format!("{driver}0"), 1_500)]).unwrap();
     println!("{}", ports.capabilities());
+    assert_eq!(ports.can_wait(), driver == "net_af_packet", "its frames come through a socket that tells of them");
     let addr = IpAddr::V4(Ipv4Addr::new(10, 97, net, 2));
     let mac = ports.macs()[0];
     let interface = Interface { port: PortId(0), mac, addr, prefix_len: 24, gateway: None, vlan: 0, mtu: 1_500 };
