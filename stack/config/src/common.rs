@@ -56,8 +56,8 @@ choice! {
     Idle {
         /// Polls on: lowest latency, a whole CPU.
         Spin = "spin",
-        /// Polls for a moment, then waits for frames where the device tells of them (af_packet); else pauses, then sleeps until the next deadline or for
-        /// some tens of microseconds.
+        /// Polls for a moment, letting others run, then waits for frames where the device tells of them (af_packet); else it sleeps until the next
+        /// deadline or for some tens of microseconds.
         Adaptive = "adaptive",
     }
 }

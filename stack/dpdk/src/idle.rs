@@ -14,17 +14,15 @@ use crate::ports::Ports;
 pub enum Idle {
     /// Polls on: lowest latency, a whole CPU.
     Spin,
-    /// Polls on for some tens of microseconds, and then, where all devices tell when they have frames (`net_af_packet`), waits for one. Elsewhere it
-    /// lets others run, then sleeps: at first shortly, then up to 100 microseconds, after a while without work up to 250. Never past the node's next
+    /// Polls on for a tenth of a millisecond, always letting others run, and then, where all devices tell when they have frames (`net_af_packet`),
+    /// waits for one. Elsewhere it sleeps: at first shortly, then up to 100 microseconds, after a while without work up to 250. Never past the node's next
     /// deadline.
     Adaptive,
 }
 
-/// How long after the last work the loop polls on: an answer within a rack takes less.
-const SPIN: Duration = Duration::from_micros(20);
-
-/// How long after the last work the loop only lets others run, and does not sleep.
-const YIELD: Duration = Duration::from_micros(50);
+/// How long after the last work the loop polls on: an answer within a rack takes less, and the system may take that long to wake somebody up. Whoever else
+/// has work on this CPU does it meanwhile.
+const POLL_ON: Duration = Duration::from_micros(100);
 
 /// The first sleep. A shorter one costs more than it saves.
 const SLEEP_MIN: Duration = Duration::from_micros(10);
@@ -102,19 +100,19 @@ impl Rest {
             self.sleep = SLEEP_MIN;
             return Step::Go;
         }
-        let idle_for = now - self.worked_at;
-        if self.idle == Idle::Spin || idle_for < SPIN {
+        if self.idle == Idle::Spin {
             return Step::Spin;
         }
+        let idle_for = now - self.worked_at;
         let left = poll_at.map_or(Duration::MAX, |at| at - now);
         if left.is_zero() {
             return Step::Go;
         }
-        if self.can_wait && left >= SLEEP_MIN {
-            return Step::Wait(left.min(WAIT_MAX));
-        }
-        if idle_for < YIELD || left < SLEEP_MIN {
+        if idle_for < POLL_ON || left < SLEEP_MIN {
             return Step::Yield;
+        }
+        if self.can_wait {
+            return Step::Wait(left.min(WAIT_MAX));
         }
         let sleep = self.sleep;
         self.sleep = (sleep * 2).min(if idle_for < UNUSED { SLEEP_MAX } else { SLEEP_MAX_UNUSED });
@@ -143,19 +141,17 @@ mod tests {
     }
 
     #[test]
-    fn first_spin_then_yield_then_longer_and_longer_sleeps() {
+    fn first_it_polls_on_then_longer_and_longer_sleeps() {
         let mut rest = Rest::new(Idle::Adaptive, false, at(0));
         assert_eq!(rest.step(true, at(1_000), None), Step::Go);
         for (now, step) in [
-            (1_001, Step::Spin),
-            (1_019, Step::Spin),
-            (1_020, Step::Yield),
-            (1_049, Step::Yield),
-            (1_050, micros(10)),
-            (1_060, micros(20)),
-            (1_080, micros(40)),
-            (1_120, micros(80)),
-            (1_200, micros(100)),
+            (1_001, Step::Yield),
+            (1_099, Step::Yield),
+            (1_100, micros(10)),
+            (1_110, micros(20)),
+            (1_130, micros(40)),
+            (1_170, micros(80)),
+            (1_250, micros(100)),
             (10_999, micros(100)),
             (11_000, micros(100)),
             (11_100, micros(200)),
@@ -165,7 +161,7 @@ mod tests {
             assert_eq!(rest.step(false, at(now), None), step, "{now}");
         }
         assert_eq!(rest.step(true, at(100_000), None), Step::Go);
-        assert_eq!(rest.step(false, at(100_050), None), micros(10), "from the beginning");
+        assert_eq!(rest.step(false, at(100_100), None), micros(10), "from the beginning");
     }
 
     #[test]
@@ -192,12 +188,13 @@ mod tests {
         let mut rest = Rest::new(Idle::Adaptive, true, at(0));
         assert_eq!(rest.step(true, at(1_000), None), Step::Go);
         for (now, poll_at, step) in [
-            (1_019, None, Step::Spin),
-            (1_020, None, Step::Wait(Duration::from_millis(1))),
-            (1_030, Some(1_530), Step::Wait(Duration::from_micros(500))),
-            (1_030, Some(1_040), Step::Wait(Duration::from_micros(10))),
-            (1_030, Some(1_039), Step::Yield),
-            (1_030, Some(1_030), Step::Go),
+            (1_099, None, Step::Yield),
+            (1_099, Some(1_099), Step::Go),
+            (1_100, None, Step::Wait(Duration::from_millis(1))),
+            (1_130, Some(1_630), Step::Wait(Duration::from_micros(500))),
+            (1_130, Some(1_140), Step::Wait(Duration::from_micros(10))),
+            (1_130, Some(1_139), Step::Yield),
+            (1_130, Some(1_130), Step::Go),
             (90_000, Some(99_000), Step::Wait(Duration::from_millis(1))),
         ] {
             assert_eq!(rest.step(false, at(now), poll_at.map(at)), step, "{now} {poll_at:?}");
