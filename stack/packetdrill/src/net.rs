@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use baton_http1::Cursor;
 use baton_stack::addr::{ConnId, Endpoint, Flow, MacAddr};
 use baton_stack::ecn::Ecn;
+use baton_stack::icmp::{self, Icmp};
 use baton_stack::node::RxChecksum;
 use baton_stack::tcp::{
     CloseReason, Content, Extent, Flags, Place, Segment, SourceId, State, Tcb, TcpConfig, TimeWait, TimeWaitAction,
     Written, isn, reset_for, reset_for_half_open, ts_offset, ts_offset_above,
 };
 use baton_stack::time::{Duration, Instant, earliest};
-use baton_stack::wire::{self, Envelope, IpSettings, protocol};
+use baton_stack::wire::{self, Envelope, IpLayers, IpSettings, protocol};
 use handoff_proto::image::{Image, Plan};
 use handoff_proto::message::Served;
 use handoff_proto::names::Epoch;
@@ -246,9 +247,22 @@ impl Net {
         frame[12..].copy_from_slice(if is_v6 { &[0x86, 0xdd] } else { &[0x08, 0x00] });
         frame.extend_from_slice(packet);
         let Ok(wire::Layers { packet: wire::Packet::Ip(ip), .. }) = wire::parse(&frame, 0) else { return };
-        if ip.protocol != protocol::TCP || ip.verify_transport(&frame, RxChecksum::Unknown).is_err() {
-            return;
+        match ip.protocol {
+            protocol::TCP if ip.verify_transport(&frame, RxChecksum::Unknown).is_ok() => self.take_segment(&frame, ip),
+            protocol::ICMP | protocol::ICMPV6 => self.take_error(&frame, &ip),
+            _ => {}
         }
+    }
+
+    /// An ICMP error about a packet of a connection: "packet too big" concerns it, as at the nodes.
+    fn take_error(&mut self, frame: &[u8], ip: &IpLayers) {
+        let Ok(Icmp::ErrorFor(flow, Some(told))) = icmp::parse(frame, ip) else { return };
+        if let Some(&key) = self.by_flow.get(&flow) {
+            let _ = self.change(key, |tcb, now| tcb.handle_too_big(now, &told));
+        }
+    }
+
+    fn take_segment(&mut self, frame: &[u8], ip: IpLayers) {
         let Ok(segment) = Segment::parse(&frame[ip.l4]) else { return };
         let segment = segment.with_ecn(ip.ecn);
         let end = |addr, port| Endpoint { addr, port };

@@ -39,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) send_timeout: Option<Duration>,
     pub(crate) segment: Option<u16>,
     syn_retries: u8,
+    /// How long what was sent may stay unanswered.
+    user_timeout: Option<Duration>,
     congestion: Algorithm,
     nagle: bool,
     cork: bool,
@@ -60,6 +62,7 @@ impl Default for Options {
             send_timeout: None,
             segment: None,
             syn_retries: config.syn_ack_retries,
+            user_timeout: None,
             congestion: config.congestion,
             // As every socket.
             nagle: true,
@@ -82,6 +85,7 @@ impl Options {
             keepalive_interval: Some(self.keepalive_interval),
             keepalive_probes: self.keepalive_probes,
             syn_ack_retries: self.syn_retries,
+            user_timeout: self.user_timeout,
             congestion: self.congestion,
             nagle: self.nagle,
             cork: self.cork,
@@ -136,6 +140,10 @@ impl Options {
             libc::TCP_KEEPINTVL => self.keepalive_interval = seconds(1)?,
             libc::TCP_KEEPCNT => self.keepalive_probes = probes()?,
             libc::TCP_SYNCNT => self.syn_retries = probes()?,
+            libc::TCP_USER_TIMEOUT => {
+                let ms = u64::try_from(value).map_err(|_| Errno::EINVAL)?;
+                self.user_timeout = (ms > 0).then(|| Duration::from_millis(ms));
+            }
             libc::TCP_NODELAY => self.nagle = value == 0,
             libc::TCP_CORK => self.cork = value != 0,
             libc::TCP_MAXSEG => {
@@ -175,6 +183,9 @@ impl Options {
             (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL) => seconds(self.keepalive_interval),
             (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => int(self.keepalive_probes.into()),
             (libc::IPPROTO_TCP, libc::TCP_SYNCNT) => int(self.syn_retries.into()),
+            (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => {
+                int(u32::try_from(self.user_timeout.unwrap_or_default().as_millis()).unwrap_or(u32::MAX))
+            }
             (libc::IPPROTO_TCP, libc::TCP_NODELAY) => int((!self.nagle).into()),
             (libc::IPPROTO_TCP, libc::TCP_CORK) => int(self.cork.into()),
             (libc::IPPROTO_TCP, libc::TCP_CONGESTION) => Some(match self.congestion {

@@ -4,7 +4,10 @@ mod driver;
 
 use std::time::{Duration, Instant};
 
+use baton_stack::addr::{IpAddr, MacAddr};
+use baton_stack::checksum;
 use baton_stack::tcp::{Flags, Options, Timestamps};
+use baton_stack::wire::{Envelope, IpSettings};
 use driver::{A, Drive, FA, PA, PORT, R, RA, S, Sent, all, bytes, check, mss};
 use nix::errno::Errno;
 use nix::libc;
@@ -329,6 +332,74 @@ fn nodelay_and_cork_say_when_short_segments_leave() {
         drive.write(fd, b"d").unwrap();
         let late = drive.expect(PA, 15, 1, b"d").at - before;
         assert!((200_000..201_000).contains(&late), "{flags}: {late}");
+    }
+}
+
+#[test]
+fn a_user_timeout_ends_a_silence() {
+    for flags in ["", "move-every-event"] {
+        let drive = Drive::new(flags);
+        let (_, fd) = drive.connected();
+        assert_eq!(drive.int(fd, TCP, libc::TCP_USER_TIMEOUT), 0);
+        assert_eq!(drive.set_int(fd, TCP, libc::TCP_USER_TIMEOUT, -1), Err(Errno::EINVAL));
+        drive.set_int(fd, TCP, libc::TCP_USER_TIMEOUT, 1_000).unwrap();
+        assert_eq!(drive.int(fd, TCP, libc::TCP_USER_TIMEOUT), 1_000);
+        drive.write(fd, b"x").unwrap();
+        let first = drive.expect(PA, 1, 1, b"x").at;
+        let times: Vec<(i64, Flags)> = all(&drive).iter().map(|sent| (sent.at - first, sent.flags)).collect();
+        assert_eq!(times, [(200_000, PA), (600_000, PA), (1_000_000, RA)], "{flags}");
+        assert_eq!(drive.read(fd, 1), Err(Errno::ETIMEDOUT));
+    }
+}
+
+/// A router cannot pass on a packet of 1,500 bytes that carries our first segment.
+fn too_big(drive: &Drive, mtu: u16) {
+    let (local, peer) = (drive.local.addr, drive.peer.addr);
+    let mut quoted = Vec::new();
+    match (local, peer) {
+        (IpAddr::V4(local), IpAddr::V4(peer)) => {
+            quoted.extend([0x45, 0, 0x05, 0xdc, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+            quoted.extend([local.octets(), peer.octets()].concat());
+        }
+        (IpAddr::V6(local), IpAddr::V6(peer)) => {
+            quoted.extend([0x60, 0, 0, 0, 0x05, 0xb4, 6, 64]);
+            quoted.extend([local.octets(), peer.octets()].concat());
+        }
+        _ => panic!("two families"),
+    }
+    quoted.extend([drive.local.port.to_be_bytes(), drive.peer.port.to_be_bytes()].concat());
+    quoted.extend((drive.iss() + 1).0.to_be_bytes());
+    let [high, low] = mtu.to_be_bytes();
+    let (kind, code, protocol) = if local.is_ipv4() { (3, 4, 1) } else { (2, 0, 58) };
+    let mut message = [&[kind, code, 0, 0, 0, 0, high, low][..], &quoted].concat();
+    let sum = if local.is_ipv4() { checksum::of(&message) } else { checksum::of_transport(peer, local, 58, &message) };
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let mac = MacAddr::default();
+    let envelope = Envelope { src_mac: mac, dst_mac: mac, vlan: 0, src: peer, dst: local, ip: IpSettings::DEFAULT };
+    let mut frame = vec![0; envelope.len()];
+    frame.extend_from_slice(&message);
+    envelope.write_headers(&mut frame, protocol, message.len());
+    drive.inject_bytes(&frame[14..]);
+}
+
+#[test]
+fn what_was_too_big_is_sent_again_in_shorter_segments() {
+    for is_v6 in [false, true] {
+        for flags in ["", "move-every-event"] {
+            let drive = Drive::with(flags, is_v6);
+            let (_, fd) = drive.connected();
+            drive.write(fd, &bytes(3_000)).unwrap();
+            let full = if is_v6 { 1_440 } else { 1_460 };
+            for len in [full, full, 3_000 - 2 * full] {
+                assert_eq!(drive.receive().unwrap().payload.len(), len);
+            }
+            too_big(&drive, 1_300);
+            let again: Vec<(u32, usize)> =
+                (0..3).map(|_| drive.receive().unwrap()).map(|sent| (sent.seq, sent.payload.len())).collect();
+            let less = full - 200;
+            let next = |n: usize| u32::try_from(1 + n * less).unwrap();
+            assert_eq!(again, [(1, less), (next(1), less), (next(2), 3_000 - 2 * less)], "{flags}");
+        }
     }
 }
 
