@@ -157,9 +157,10 @@ impl Tcb {
     }
 
     /// When the peer has been silent for too long about what is in flight, or about its closed window (RFC 9293 section 3.8.3,
-    /// MUST-21).
+    /// MUST-21). Of an opening, if it is ours: who is heard here for the first time has `syn_ack_retries`.
     fn user_timeout_at(&self) -> Option<Instant> {
-        let waits = self.is_synchronized() && (self.timers.retransmit.is_some() || self.is_probing());
+        let is_ours = self.is_active || self.is_synchronized();
+        let waits = is_ours && (self.timers.retransmit.is_some() || self.is_probing());
         self.config.user_timeout.filter(|_| waits).map(|most| self.waiting_since + most)
     }
 
