@@ -40,7 +40,12 @@ fn conversations() -> Vec<Vec<u8>> {
     let request: &[u8] = &[0, 8, 0x18, 0, 200, 12, 0, 200];
     let sack: &[u8] = &[0, 2 | 16, 0x10, 1, 40, 5, 100, 200, 5, 120];
     let (timer, close, fin): (&[u8], &[u8], &[u8]) = (&[9], &[13], &[0, 0, 0x11]);
+    // IPv6, opened from here: SYN and ACK with all options do not come, the plainest do.
+    let called: &[u8] = &[0xff, 0xff, 1 | 2 | 4, 0, 0, 32, 0x12];
+    let too_big: &[u8] = &[15, 0, 0, 0x05, 0xdc, 0x05, 0x14];
+    let (urgent, nagle): (&[u8], &[u8]) = (&[15, 100], &[15, 150, 1 | 16]);
     vec![
+        [called, write, too_big, moves, acknowledge, nagle, write, urgent, timer, acknowledge, close, fin].concat(),
         [opening, request, write, acknowledge, moves, acknowledge, close, fin].concat(),
         [opening, write, sack, moves, sack, timer, moves, timer, acknowledge].concat(),
         [opening, fin, moves, write, close, moves, timer, acknowledge].concat(),

@@ -1,4 +1,5 @@
-//! One connection: any segments, at any time, with writes, reads and moves between them.
+//! One connection of either family, opened by either side: any segments, at any time, with writes, reads, moves, other settings and
+//! words of routers between them.
 //!
 //! What it says on the wire must be what was written, in its place; acknowledgment, window edge and TSval never go back; a
 //! timer that has run out does not run out again at once; and an image is the same when it is written again.
@@ -8,7 +9,8 @@ use baton_http1::Cursor;
 use baton_stack::addr::{ConnId, Endpoint, Flow, IpAddr, MacAddr};
 use baton_stack::ecn::Ecn;
 use baton_stack::tcp::{
-    Extent, Flags, Frozen, Options, Place, Segment, SeqNum, State, Tcb, TcpConfig, Timestamps, Written,
+    Algorithm, Extent, Flags, Frozen, Info, Options, Place, Segment, SeqNum, State, Tcb, TcpConfig, Timestamps, TooBig,
+    Written,
 };
 use baton_stack::time::{Duration, Instant};
 use handoff_proto::image::{Image, Plan};
@@ -32,7 +34,6 @@ struct Life {
     tcb: Option<Tcb>,
     store: ContentStore,
     written: u64,
-    shift: u8,
     seen: Option<(SeqNum, SeqNum, Option<u32>)>,
 }
 
@@ -46,6 +47,29 @@ pub(crate) fn run(bytes: &[u8]) {
     }
 }
 
+/// The flow, of IPv6 or of IPv4.
+fn flow(is_ipv6: bool) -> Flow {
+    let end = |last: u8, port| {
+        let v6 = [0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+        Endpoint { addr: if is_ipv6 { IpAddr::from(v6) } else { IpAddr::from([10, 0, 0, last]) }, port }
+    };
+    Flow { client: end(1, 40_000), vip: end(2, 80) }
+}
+
+/// What bits of a byte ask for; the second and third are the family's and who opens.
+fn config(bits: u8) -> TcpConfig {
+    let has = |bit: u8| bits & bit != 0;
+    TcpConfig {
+        keepalive: (!has(1)).then_some(Duration::from_secs(9)),
+        user_timeout: has(8).then_some(Duration::from_secs(5)),
+        nagle: has(16),
+        cork: has(32),
+        congestion: if has(64) { Algorithm::NewReno } else { Algorithm::Cubic },
+        fin_wait_2: (!has(128)).then_some(Duration::from_secs(60)),
+        ..TcpConfig::default()
+    }
+}
+
 /// The byte of our stream at `place`.
 const fn said(place: u64) -> u8 {
     place.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0]
@@ -53,14 +77,16 @@ const fn said(place: u64) -> u8 {
 
 impl Life {
     fn begin(input: &mut Input<'_>) -> Option<Self> {
-        let end = |addr: [u8; 4], port| Endpoint { addr: IpAddr::from(addr), port };
-        let flow = Flow { client: end([10, 0, 0, 1], 40_000), vip: end([10, 0, 0, 2], 80) };
-        let config = TcpConfig {
-            recv_buffer_bytes: u32::from(input.u16()) + 2_000,
-            keepalive: (input.byte() & 1 == 0).then_some(Duration::from_secs(9)),
-            ..TcpConfig::default()
-        };
-        let options = input.byte();
+        let recv_buffer_bytes = u32::from(input.u16()) + 2_000;
+        let (settings, options) = (input.byte(), input.byte());
+        let is_set = |bit: u8| settings & bit != 0;
+        let flow = flow(is_set(2));
+        let config = TcpConfig { recv_buffer_bytes, ..config(settings) };
+        let store = new_store();
+        let life = |tcb| Self { now: BEGIN, config, tcb: Some(tcb), store, written: 0, seen: None };
+        if is_set(4) {
+            return Tcb::connect(BEGIN, &config, flow, ISS, 7).ok().map(life);
+        }
         let has = |bit: u8| options & bit != 0;
         let syn = Segment {
             src_port: 40_000,
@@ -80,9 +106,7 @@ impl Life {
             },
             payload: &[],
         };
-        let tcb = Tcb::accept(BEGIN, &config, flow, ISS, 7, &syn).ok()?;
-        let store = new_store();
-        Some(Self { now: BEGIN, config, tcb: Some(tcb), store, written: 0, shift: 0, seen: None })
+        Tcb::accept(BEGIN, &config, flow, ISS, 7, &syn).ok().map(life)
     }
 
     fn tcb(&mut self) -> &mut Tcb {
@@ -103,12 +127,30 @@ impl Life {
             }
             13 => self.tcb().close(),
             14 => self.move_on(u64::from(input.u32())),
-            _ => {
-                // The rarest last: it ends all.
-                if input.u16() == 0xdead {
-                    self.tcb().abort();
-                }
+            _ => self.step_seldom(input),
+        }
+    }
+
+    fn step_seldom(&mut self, input: &mut Input<'_>) {
+        let now = self.now;
+        match input.byte() {
+            0..=99 => {
+                let (una, nxt) = (self.tcb().snd_una(), self.tcb().snd_nxt());
+                let in_flight = nxt.since(una);
+                let seq = una + in_flight.min(u32::from(input.byte()) * (in_flight / 255 + 1));
+                let told = TooBig { seq, packet: input.u16(), mtu: input.u16() };
+                let _ = self.tcb().handle_too_big(now, &told);
             }
+            100..=149 => _ = self.tcb().mark_urgent(),
+            150..=220 => {
+                let TcpConfig { recv_buffer_bytes, .. } = self.config;
+                self.config = TcpConfig { recv_buffer_bytes, ..config(input.byte()) };
+                let config = self.config;
+                self.tcb().configure(now, &config);
+            }
+            // The rarest last: it ends all.
+            0xde if input.byte() == 0xad => self.tcb().abort(),
+            _ => {}
         }
     }
 
@@ -263,16 +305,20 @@ impl Life {
             return;
         }
         let is_syn = segment.flags.has(Flags::SYN);
-        if is_syn {
-            self.shift = segment.options.window_scale.unwrap_or(0);
-        } else {
+        if is_syn && !segment.flags.has(Flags::ACK) {
+            // It promises nothing yet.
+            return;
+        }
+        if !is_syn {
             let place = segment.seq.distance_from(ISS + 1);
             let end = place.map(|place| u64::from(place) + segment.payload.len() as u64);
             assert!(segment.payload.is_empty() || end <= Some(self.written), "bytes that nobody wrote");
             let is_right = |(n, byte): (u64, &u8)| place.is_some_and(|place| said(u64::from(place) + n) == *byte);
             assert!((0..).zip(segment.payload).all(is_right), "other bytes than were written");
         }
-        let shift = if is_syn { 0 } else { self.shift };
+        let now = self.now;
+        let Info { snd_scale, rcv_scale, .. } = self.tcb().info(now);
+        let shift = if snd_scale.is_some() && !is_syn { rcv_scale } else { 0 };
         let edge = segment.ack + (u32::from(segment.window) << shift);
         let tsval = segment.options.timestamps.map(|ts| ts.val);
         if let Some((ack, old_edge, old_tsval)) = self.seen {
