@@ -299,6 +299,31 @@ fn text_that_comes_again_without_a_cookie_is_reset() {
     assert!(world.send(&flow, &text).is_empty());
 }
 
+/// RFC 9293 section 3.9.2.3, MUST-57 and MUST-63: neither an answer nor memory, with cookies or without.
+#[test]
+fn segments_to_and_from_addresses_of_many_are_dropped_in_silence() {
+    let v4 = [("10.77.0.20", "10.77.0.255"), ("10.77.0.20", "255.255.255.255"), ("10.77.0.20", "224.0.0.1")];
+    let v6 = [("fd77::20", "ff02::1"), ("fd77::20", "ff02::1:ff00:100")];
+    let from_v4 = [("224.0.0.1", "10.77.0.100"), ("255.255.255.255", "10.77.0.100"), ("0.0.0.0", "10.77.0.100")];
+    let from_v6 = [("ff02::1", "fd77::100"), ("::", "fd77::100"), ("::1", "fd77::100")];
+    for (when, is_ipv6) in [When::Auto, When::Always].into_iter().flat_map(|when| [(when, false), (when, true)]) {
+        let mut world = World::new(when, is_ipv6);
+        let pairs = if is_ipv6 { [&v6[..], &from_v6[..]].concat() } else { [&v4[..], &from_v4[..]].concat() };
+        for (client, vip) in pairs {
+            let end = |addr: &str, port| Endpoint { addr: addr.parse().unwrap(), port };
+            let flow = Flow { client: end(client, 40_000), vip: end(vip, 80) };
+            for segment in [syn(1_000), segment(Flags::ACK, SeqNum(1), SeqNum(1), 9, b"text")] {
+                assert!(world.send(&flow, &segment).is_empty(), "{client} to {vip}");
+            }
+        }
+        let after = world.snapshot();
+        assert_eq!((after.half_open, after.stats.syns, after.stats.cookies_sent), (0, 0, 0));
+        // The node hears as before.
+        let flow = world.flow(1);
+        world.begin(&flow, 1_000);
+    }
+}
+
 #[test]
 fn a_wrong_cookie_gets_the_answer_of_any_unknown_flow() {
     let mut world = World::new(When::Always, false);

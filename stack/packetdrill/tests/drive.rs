@@ -2,6 +2,7 @@
 
 mod driver;
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use baton_stack::addr::{IpAddr, MacAddr};
@@ -452,6 +453,40 @@ fn addresses_in_use_strays_and_bad_packets() {
     drive.close(listener).unwrap();
     drive.inject(S, 0, 0, b"");
     assert_eq!(drive.receive().unwrap().flags, RA);
+}
+
+#[test]
+fn listeners_stand_side_by_side_and_disturb_no_connection() {
+    // RFC 9293 section 3.9.1.1, MUST-41 and MUST-42.
+    let mut drive = Drive::new("");
+    let (first_listener, first) = drive.connected();
+    let (port, iss) = (drive.peer.port, drive.iss());
+    drive.local.port = PORT + 1;
+    let second_listener = drive.listener();
+    for _ in 0..2 {
+        drive.peer.port += 1;
+        drive.shake_hands(mss(1_460));
+    }
+    drive.peer.port -= 1;
+    let second = drive.accept(second_listener).unwrap();
+    drive.peer.port += 1;
+    let third = drive.accept(second_listener).unwrap();
+    drive.inject(PA, 1, 1, b"to the third");
+    assert_eq!(drive.read(third, 99).unwrap(), b"to the third");
+    drive.expect(A, 1, 13, b"");
+    assert_eq!(drive.poll(second, libc::POLLIN, 0), (0, 0));
+    (drive.local.port, drive.peer.port) = (PORT, port);
+    drive.iss.store(iss.0, Ordering::Relaxed);
+    drive.inject(PA, 1, 1, b"to the first");
+    assert_eq!(drive.read(first, 99).unwrap(), b"to the first");
+    drive.write(first, b"from the first").unwrap();
+    drive.expect(PA, 1, 13, b"from the first");
+    // One that does not listen any more takes nobody with it but who was not accepted.
+    drive.close(second_listener).unwrap();
+    drive.inject(A, 13, 15, b"");
+    assert_eq!(drive.poll(first_listener, libc::POLLIN, 0), (0, 0));
+    assert_eq!(drive.poll(first, libc::POLLOUT, 0), (1, libc::POLLOUT));
+    assert_eq!(drive.receive(), None);
 }
 
 #[test]

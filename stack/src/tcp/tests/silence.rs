@@ -1,10 +1,11 @@
-//! Connections of an engine that may not speak for a while.
+//! Connections of an engine side by side: those that may not speak for a while, and what one tells of another.
 
 use std::vec::Vec;
 
 use super::host::flow;
 use super::store::Store;
 use crate::addr::{Endpoint, Flow, MacAddr};
+use crate::drop::DropReason;
 use crate::ecn::Ecn;
 use crate::engine::{ConnKey, Engine};
 use crate::node::{PortId, Transmit};
@@ -76,4 +77,26 @@ fn who_is_suspended_sends_nothing_and_has_no_timers() {
     assert_eq!(transmit(&mut engine, &mut store, 2_000), (2, [1, 2].into()), "the first time, and again");
     engine.resume(at(2_000), |_| true);
     assert_eq!(transmit(&mut engine, &mut store, 2_000), (1, [3].into()));
+}
+
+#[test]
+fn challenges_of_one_connection_tell_nothing_of_another() {
+    // RFC 5961 section 7 has them limited, and does not say for whom: a limit for all would tell whoever counts the answers to
+    // himself whether he has guessed at another's connection rightly.
+    let (mut engine, mut store) = (Engine::new(2, 0, at(0)), Store::default());
+    let keys = [1, 2].map(|name| insert(&mut engine, &mut store, name));
+    assert_eq!(transmit(&mut engine, &mut store, 10).0, 2);
+    let mut answers = |key, ms, guesses| -> usize {
+        let mut guess = || {
+            let reset = segment(Flags::RST, 500, 0);
+            assert_eq!(engine.handle_segment(key, at(ms), &reset, &mut store), Err(DropReason::BadReset));
+            transmit(&mut engine, &mut store, ms).0
+        };
+        (0..guesses).map(|_| guess()).sum()
+    };
+    let [his, another] = keys;
+    assert_eq!(answers(his, 20, 4), 4);
+    assert_eq!(answers(another, 20, 100), 10);
+    assert_eq!(answers(his, 20, 100), 6);
+    assert_eq!((answers(his, 1_020, 100), answers(another, 1_020, 100)), (10, 10));
 }
