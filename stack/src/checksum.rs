@@ -8,27 +8,27 @@ const STEP: usize = 32;
 /// The ones' complement sum of `bytes` as 16-bit big-endian words; an odd last byte is padded with zero.
 fn sum(bytes: &[u8]) -> u64 {
     // The machine's own byte order and words of any width do as well, if the folded sum is turned round at the end (RFC
-    // 1071 section 2 (B) and (C)). The carries gather in the upper half.
+    // 1071 section 2 (B) and (C)). 2^32 is 1 modulo 2^16 - 1, as 2^16 is, and so is each carry out of the highest word.
     let mut steps = bytes.chunks_exact(STEP);
-    let mut total: u128 = 0;
+    let (mut wide, mut carries) = (0_u128, 0_u64);
     for step in &mut steps {
-        for word in step.as_chunks::<8>().0 {
-            total += u128::from(u64::from_ne_bytes(*word));
+        for words in step.as_chunks::<16>().0 {
+            let (sum, carry) = wide.overflowing_add(u128::from_ne_bytes(*words));
+            (wide, carries) = (sum, carries + u64::from(carry));
         }
     }
+    let [a, b, c, d] = [0, 32, 64, 96].map(|shift| u64::try_from(wide >> shift & 0xffff_ffff).unwrap_or(0));
+    let mut total = a + b + c + d + carries;
     let (words, last) = steps.remainder().as_chunks::<4>();
     for word in words {
-        total += u128::from(u32::from_ne_bytes(*word));
+        total += u64::from(u32::from_ne_bytes(*word));
     }
     let mut padded = [0; 4];
     for (to, from) in padded.iter_mut().zip(last) {
         *to = *from;
     }
-    total += u128::from(u32::from_ne_bytes(padded));
-    // 2^32 is 1 modulo 2^16 - 1, as 2^16 is.
-    const LOW: u128 = 0xffff_ffff;
-    let halves = (total & LOW) + (total >> 32 & LOW) + (total >> 64);
-    u64::from(fold(u64::try_from(halves).unwrap_or(0)).to_be())
+    total += u64::from(u32::from_ne_bytes(padded));
+    u64::from(fold(total).to_be())
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "folded to 16 bits by the loop")]

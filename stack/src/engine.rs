@@ -312,10 +312,12 @@ impl<A> Conn<A> {
         let Self { tcb, envelope, port, .. } = self;
         let at = envelope.len();
         let mut sent = 0;
-        while sent < turn && tcb.wants_transmit(now) {
+        while sent < turn
+            && let Some(due) = tcb.due(now)
+        {
             let mut wrote = false;
             let room = tx.transmit(*port, envelope.frame_len(tcb.mtu()), |frame| {
-                let Written { len, ecn } = tcb.poll_transmit(now, content, &mut frame[at..]);
+                let Written { len, ecn } = tcb.transmit(now, due, content, &mut frame[at..]);
                 wrote = len > 0;
                 if wrote { envelope.seal_tcp(frame, len, ecn) } else { 0 }
             });

@@ -28,6 +28,12 @@ impl Instant {
         self.micros
     }
 
+    /// The point `micros` microseconds later, or the end of time.
+    #[must_use]
+    pub const fn after_micros(self, micros: u64) -> Self {
+        Self { micros: self.micros.saturating_add(micros) }
+    }
+
     /// Time from `earlier` to `self`; zero if `earlier` is in fact later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
@@ -40,8 +46,7 @@ impl Add<Duration> for Instant {
 
     /// Saturates at the end of time (584,000 years).
     fn add(self, rhs: Duration) -> Self {
-        let micros = u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX);
-        Self { micros: self.micros.saturating_add(micros) }
+        self.after_micros(rhs.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(rhs.subsec_micros())))
     }
 }
 

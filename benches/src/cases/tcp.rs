@@ -108,9 +108,10 @@ impl Bulk {
         let Self { tcb, content, envelope, now, wire, meter, .. } = self;
         let mut frames = Vec::with_capacity(1_024);
         let mut work = || {
-            while tcb.wants_transmit(*now) {
+            // As the engine does.
+            while let Some(due) = tcb.due(*now) {
                 frames.push(wire.written(FRAME_LEN, |frame| {
-                    let Written { len, ecn } = tcb.poll_transmit(*now, content, &mut frame[envelope.len()..]);
+                    let Written { len, ecn } = tcb.transmit(*now, due, content, &mut frame[envelope.len()..]);
                     envelope.seal_tcp(frame, len, ecn)
                 }));
             }

@@ -392,7 +392,7 @@ impl Tcb {
 
     /// Takes the segment's SACK blocks. True if they say something new.
     fn note_sack(&mut self, segment: &Segment<'_>, delivery: &mut Delivery) -> bool {
-        if !self.opts.sack {
+        if !self.opts.sack || segment.options.sack.is_empty() {
             return false;
         }
         let mut is_new = false;

@@ -58,7 +58,7 @@ pub use gone::{GONE_ANSWERS_MAX, TimeWait, TimeWaitAction, reset_at, reset_for, 
 pub use info::Info;
 pub use input::OUT_OF_ORDER_RANGES_MAX;
 pub use isn::{isn, ts_offset, ts_offset_above};
-pub use output::{CORK_MAX, Written};
+pub use output::{CORK_MAX, Due, Written};
 pub use path::{PATH_MTU_MIN, PATH_MTU_MIN_V6, PathMtu, TooBig};
 pub use prr::{Prr, Undo};
 pub use queue::{Queue, Remote};

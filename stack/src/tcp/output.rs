@@ -14,6 +14,11 @@ use crate::time::{Duration, Instant};
 /// How long [`TcpConfig::cork`](super::TcpConfig::cork) holds back a short segment, as in Linux.
 pub const CORK_MAX: Duration = Duration::from_millis(200);
 
+/// A segment that is to be sent now. It is to be written before anything else happens to the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Due(Next);
+
 /// What the next segment is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Next {
@@ -48,10 +53,23 @@ impl Tcb {
         self.next_segment(now).is_some()
     }
 
+    /// The segment that [`Tcb::poll_transmit`] would write, for [`Tcb::transmit`]: who has to find a buffer first does not decide twice.
+    #[must_use]
+    pub fn due(&self, now: Instant) -> Option<Due> {
+        self.next_segment(now).map(Due)
+    }
+
     /// Writes one segment into `buf`, header and payload, checksum zero, if one is to be sent now. `buf` has room for a packet of
     /// [`Tcb::mtu`] bytes without its IP header.
     pub fn poll_transmit(&mut self, now: Instant, content: &mut impl Content, buf: &mut [u8]) -> Written {
-        let Some(next) = self.next_segment(now) else { return Written { len: 0, ecn: Ecn::NotEct } };
+        match self.due(now) {
+            Some(due) => self.transmit(now, due, content, buf),
+            None => Written { len: 0, ecn: Ecn::NotEct },
+        }
+    }
+
+    /// Writes what is due, as [`Tcb::poll_transmit`] does.
+    pub fn transmit(&mut self, now: Instant, Due(next): Due, content: &mut impl Content, buf: &mut [u8]) -> Written {
         let is_new = matches!(next, Next::Data { len: 1.., again: false, .. });
         let len = match next {
             Next::Reset => {

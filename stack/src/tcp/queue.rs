@@ -157,6 +157,10 @@ impl Queue {
 
     /// How many bytes from `offset` on, at most `most`, are in this node's store.
     pub(crate) fn local_run(&self, offset: u64, most: u32) -> u32 {
+        if !self.has_remote() {
+            let left = self.bytes().saturating_sub(offset);
+            return u32::try_from(left).unwrap_or(most).min(most);
+        }
         let mut run = 0;
         for extent in self.from(offset) {
             if run >= u64::from(most) || !matches!(extent.place, Place::Local { .. }) {

@@ -103,7 +103,8 @@ impl Delivery {
     /// How long ago what was sent last, of what has arrived, was sent, in microseconds.
     pub(crate) fn round_trip_us(&self, now: Instant) -> Option<u32> {
         let (sent, _) = self.newest?;
-        Some(u32::try_from(now.since(sent).as_micros()).unwrap_or(SAMPLE_MAX_US).clamp(1, SAMPLE_MAX_US))
+        let us = now.micros().saturating_sub(sent.micros());
+        Some(u32::try_from(us).unwrap_or(SAMPLE_MAX_US).clamp(1, SAMPLE_MAX_US))
     }
 
     /// Whether it is the last sending that has arrived, and not one before (section 6.2, step 2).
@@ -150,6 +151,9 @@ impl Tcb {
 
     /// RFC 2883 section 4: the first block lies below the acknowledgment, or within the second.
     fn reported_duplicate(&self, segment: &Segment<'_>) -> Option<(SeqNum, SeqNum)> {
+        if segment.options.sack.is_empty() {
+            return None;
+        }
         let mut blocks = segment.options.sack.iter().filter(|_| self.opts.sack);
         let &(left, right) = blocks.next()?;
         let is_within = |&(l, r): &(SeqNum, SeqNum)| l.le(left) && right.le(r);
@@ -273,12 +277,11 @@ impl Tcb {
         if !self.may_probe() || in_flight == 0 {
             return;
         }
-        let pto = match self.rtt.srtt_us {
-            0 => PTO_INITIAL,
-            srtt if in_flight <= self.mss() => us(srtt) * 2 + MAX_ACK_DELAY,
-            srtt => us(srtt) * 2,
+        let at = match self.rtt.srtt_us {
+            0 => now + PTO_INITIAL,
+            srtt if in_flight <= self.mss() => now.after_micros(2 * u64::from(srtt)) + MAX_ACK_DELAY,
+            srtt => now.after_micros(2 * u64::from(srtt)),
         };
-        let at = now + pto;
         self.timers.probe = Some(self.timers.retransmit.map_or(at, |retransmit| at.min(retransmit)));
     }
 

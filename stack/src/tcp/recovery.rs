@@ -98,7 +98,8 @@ impl Tcb {
                 if acked > 0 {
                     self.rec.dup_acks = 0;
                 }
-                if !self.begin_recovery(now, in_flight) {
+                let may_begin = self.rec.sent.lost() > 0 || self.rec.dup_acks >= DUP_THRESH;
+                if !may_begin || !self.begin_recovery(now, in_flight) {
                     slowed = delivery.is_echo && self.slow_down(in_flight);
                 }
                 // A window that was reduced for a mark grows again when that has had its effect, as after a loss.

@@ -99,6 +99,9 @@ impl Scoreboard {
 
     /// The number behind the highest byte that is known to have arrived.
     pub(crate) fn highest(&self) -> SeqNum {
+        if self.sacked == 0 {
+            return self.start;
+        }
         self.runs.iter().rev().find(|run| run.sacked).map_or(self.start, |run| run.end)
     }
 

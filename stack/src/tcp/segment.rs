@@ -178,6 +178,13 @@ impl Options {
     #[must_use]
     pub fn parse(mut bytes: &[u8]) -> Self {
         let mut options = Self::default();
+        // Timestamps behind two NOPs and nothing else (RFC 7323 appendix A): nearly every segment.
+        if let [KIND_NOP, KIND_NOP, KIND_TIMESTAMPS, 10, body @ ..] = bytes
+            && body.len() == 8
+        {
+            options.take(KIND_TIMESTAMPS, body);
+            return options;
+        }
         while let [kind, rest @ ..] = bytes {
             match *kind {
                 KIND_END => break,

@@ -88,10 +88,11 @@ impl Cubic {
 
     /// `W_cubic(t) = C (t - K)^3 + W_max` (section 4.2).
     fn window_at(&self, t: Duration, mss: u32) -> u32 {
-        let t_ms = i128::try_from(t.as_millis()).unwrap_or(i128::MAX >> 64);
-        let distance = (t_ms - i128::from(self.k_ms)).clamp(-10_000_000, 10_000_000);
-        let growth = distance * distance * distance * i128::from(mss) * 4 / 10 / 1_000_000_000;
-        u32::try_from((i128::from(self.w_max) + growth).max(0)).unwrap_or(u32::MAX)
+        // A thousand seconds away it is beyond every window, and the cube below 2^63.
+        let t_ms = i64::try_from(t.as_millis()).unwrap_or(i64::MAX).min(2_000_000);
+        let distance = (t_ms - i64::from(self.k_ms)).clamp(-1_000_000, 1_000_000);
+        let growth = distance * distance * distance / 1_000_000 * i64::from(mss) * 4 / 10_000;
+        u32::try_from((i64::from(self.w_max) + growth).max(0)).unwrap_or(u32::MAX)
     }
 }
 
