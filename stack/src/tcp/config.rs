@@ -17,7 +17,7 @@ pub struct TcpConfig {
     pub in_flight_bytes_max: u32,
     /// Retransmission timeout before a measurement (RFC 6298 section 2.1).
     pub rto_initial: Duration,
-    /// The least retransmission timeout.
+    /// The least retransmission timeout. Half of it is the least that the timeout is above the round-trip time.
     pub rto_min: Duration,
     /// The greatest retransmission timeout (RFC 6298 section 2.5).
     pub rto_max: Duration,

@@ -3,8 +3,6 @@
 use super::config::TcpConfig;
 use crate::time::Duration;
 
-/// Clock granularity G (RFC 6298 section 2): a timestamp's millisecond.
-const GRANULARITY_US: u32 = 1_000;
 /// The greatest sample that is believed.
 pub(crate) const SAMPLE_MAX_US: u32 = 120_000_000;
 
@@ -36,14 +34,25 @@ impl Rtt {
 
     /// RTO with its backoff (RFC 6298 sections 2.3 and 5.5).
     pub(crate) fn rto(&self, config: &TcpConfig) -> Duration {
-        let base = if self.srtt_us == 0 {
-            config.rto_initial
-        } else {
-            let us = self.srtt_us.saturating_add(GRANULARITY_US.max(self.rttvar_us.saturating_mul(4)));
-            Duration::from_micros(u64::from(us)).max(config.rto_min)
-        };
-        base.saturating_mul(1 << self.backoff.min(16)).min(config.rto_max)
+        Duration::from_micros(self.rto_us(config))
     }
+
+    /// The same, in microseconds. On a long and steady way the deviation goes to nothing, and an acknowledgment that the peer holds back,
+    /// as it may, would come too late: half of the least RTO is left for it (Linux leaves all of it).
+    pub(crate) fn rto_us(&self, config: &TcpConfig) -> u64 {
+        let base = if self.srtt_us == 0 {
+            micros(config.rto_initial)
+        } else {
+            let least = micros(config.rto_min);
+            let deviation = (4 * u64::from(self.rttvar_us)).max(least / 2);
+            (u64::from(self.srtt_us) + deviation).max(least)
+        };
+        base.saturating_mul(1 << self.backoff.min(16)).min(micros(config.rto_max))
+    }
+}
+
+const fn micros(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000).saturating_add(time.subsec_micros() as u64)
 }
 
 #[cfg(test)]
@@ -66,6 +75,15 @@ mod tests {
         assert_eq!(rtt.rto(&config), Duration::from_millis(1090 * 4));
         rtt.backoff = 200;
         assert_eq!(rtt.rto(&config), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_steady_way_leaves_time_for_an_acknowledgment_that_is_held_back() {
+        let (config, mut rtt) = (TcpConfig::default(), Rtt::default());
+        for _ in 0..100 {
+            rtt.sample(Duration::from_millis(300));
+        }
+        assert_eq!(rtt.rto(&config), Duration::from_millis(400));
     }
 
     #[test]

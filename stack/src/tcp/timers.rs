@@ -183,7 +183,7 @@ impl Tcb {
 
     /// Starts the retransmission timer anew (RFC 6298 sections 5.1 and 5.3).
     pub(crate) fn arm_retransmit(&mut self, now: Instant) {
-        self.timers.retransmit = Some(now + self.rtt.rto(&self.config));
+        self.timers.retransmit = Some(now.after_micros(self.rtt.rto_us(&self.config)));
     }
 
     /// Starts keepalive, where it is wanted.
