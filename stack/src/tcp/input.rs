@@ -464,6 +464,11 @@ impl Tcb {
         while ranges.get(last).is_some_and(|range| range.0.le(end)) {
             last += 1;
         }
+        // What of it was there already is reported (RFC 2883 section 4).
+        let there = ranges.get(first).map(|range| (seq.max(range.0), end.min(end_of(range))));
+        if let Some((left, right)) = there.filter(|(left, right)| self.opts.sack && left.lt(*right)) {
+            self.dsack = Some((left, right));
+        }
         if first == last {
             if ranges.len() >= OUT_OF_ORDER_RANGES_MAX {
                 return Err(DropReason::OutOfOrderLimit);
