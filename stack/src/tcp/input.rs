@@ -445,7 +445,8 @@ impl Tcb {
 
     /// Acknowledges every second full segment at once, anything else a little later.
     fn delay_ack(&mut self, now: Instant, len: usize) {
-        let is_full = len >= usize::from(self.opts.rcv_mss) - usize::from(self.opts.timestamps) * 12;
+        // A full segment may be shorter than what we take: the way to here may not carry as much.
+        let is_full = len >= usize::from(self.opts.rcv_mss) / 2;
         self.unacked_segments = self.unacked_segments.saturating_add(1);
         let is_due = self.unacked_segments >= SEGMENTS_PER_ACK && (is_full || self.unacked_segments > SEGMENTS_PER_ACK);
         if is_due || self.config.delayed_ack.is_zero() {
