@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 
 use super::content::{Content, Place};
 use super::rack::Probe;
-use super::recovery::Phase;
+use super::recovery::{DUP_THRESH, Phase};
 use super::segment::{Flags, HEADER_LEN, Options, SACK_BLOCKS_MAX, Segment, Timestamps};
 use super::seq::SeqNum;
 use super::tcb::{CloseReason, State, Tcb};
@@ -213,11 +213,16 @@ impl Tcb {
     /// Bytes in flight, as far as we know.
     fn pipe(&self) -> u32 {
         let pipe = self.rec.sent.pipe();
-        match self.rec.phase {
-            // Without SACK each duplicate says that a segment has left the network (RFC 6582).
-            Phase::Fast(_) if !self.opts.sack => pipe.saturating_sub(u32::from(self.rec.dup_acks) * self.mss()),
-            _ => pipe,
+        if self.opts.sack {
+            return pipe;
         }
+        // Each duplicate says that a segment has left the network (RFC 6582). The first two let out what is new (RFC 3042).
+        let left = match self.rec.phase {
+            Phase::Open => self.rec.dup_acks.min(DUP_THRESH - 1),
+            Phase::Fast(_) => self.rec.dup_acks,
+            Phase::Timeout(_) => 0,
+        };
+        pipe.saturating_sub(u32::from(left) * self.mss())
     }
 
     /// How many bytes from `seq` on, at most `most`, are in this node's store. What an earlier owner keeps cannot be sent from

@@ -82,6 +82,7 @@ impl Tcb {
         let mut is_over = false;
         if let Phase::Fast(point) | Phase::Timeout(point) = self.rec.phase
             && point.le(una)
+            && !self.is_awaiting_duplicates(point)
         {
             if self.opts.sack && !is_restart {
                 self.cc.cwnd = self.cc.ssthresh.min(CWND_MAX);
@@ -175,6 +176,14 @@ impl Tcb {
 
     fn smoothed(&self) -> Duration {
         Duration::from_micros(u64::from(self.rtt.srtt_us))
+    }
+
+    /// After a timeout, all before `point` is acknowledged, but nothing behind it: without SACK, duplicates may still come of what was
+    /// sent again needlessly, and tell of no loss (RFC 6582 section 3.2, step 2).
+    fn is_awaiting_duplicates(&self, point: SeqNum) -> bool {
+        let is_after_timeout = matches!(self.rec.phase, Phase::Timeout(_));
+        let is_idle = self.unacknowledged() == 0 && self.snd.unsent() == 0;
+        is_after_timeout && !self.opts.sack && self.snd.una == point && !is_idle
     }
 
     /// Whether it was the congestion window that kept more from being sent (RFC 5681 section 3.1 grows no other): it was full,

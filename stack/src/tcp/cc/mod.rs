@@ -136,7 +136,8 @@ impl Congestion {
 
     fn reduced(&mut self, in_flight: u32, mss: u32) -> u32 {
         let reduced = match &mut self.growth {
-            Growth::NewReno(_) => in_flight / 2,
+            // What duplicates have let out beyond the window does not count (RFC 5681 section 3.2, step 2).
+            Growth::NewReno(_) => in_flight.min(self.cwnd) / 2,
             Growth::Cubic(cubic) => cubic.on_loss(self.cwnd.min(in_flight.max(self.cwnd / 2)), mss),
         };
         reduced.max(2 * mss)

@@ -85,24 +85,29 @@ fn three_duplicates_and_it_is_sent_again() {
         &reno(),
         &opened(PLAIN, TEN_SENT),
         "30 in  A 1 ack 1 =>
+         # The first two let out what is new (RFC 3042).
+         30 out A 14601 len 1460
          31 in  A 1 ack 1 =>
+         31 out A 16061 len 1460
          32 in  A 1 ack 1 =>
          32 out A 1 len 1460
          32 cwnd 7300
          33 in  A 1 ack 1 =>
          34 in  A 1 ack 1 =>
          35 in  A 1 ack 1 =>
-         # The fifth and sixth: the window is full; from now on each lets one segment out.
-         35 out A 14601 len 1460
          36 in  A 1 ack 1 =>
-         36 out A 16061 len 1460
          37 in  A 1 ack 1 =>
+         # Eight of twelve have left; from now on each lets one segment out.
          37 out A 17521 len 1460
          38 in  A 1 ack 1 =>
          38 out A 18981 len 1460
-         50 in  A 1 ack 14601 => acked
+         39 in  A 1 ack 1 =>
+         39 out A 20441 len 1460
+         40 in  A 1 ack 1 =>
+         40 out A 21901 len 1460
+         50 in  A 1 ack 17521 => acked
          50 cwnd 7300
-         50 out A 20441 len 1460",
+         50 out A 23361 len 1460",
     );
 }
 
@@ -112,18 +117,20 @@ fn a_partial_acknowledgment_shows_the_next_hole() {
         &reno(),
         &opened(PLAIN, TEN_SENT),
         "30 in  A 1 ack 1 =>
+         30 out A 14601 len 1460
          31 in  A 1 ack 1 =>
+         31 out A 16061 len 1460
          32 in  A 1 ack 1 =>
          32 out A 1 len 1460
          40 in  A 1 ack 2921 => acked
          40 out A 2921 len 1460
-         41 in  A 1 ack 14601 => acked
+         41 in  A 1 ack 17521 => acked
          41 cwnd 7300
-         41 out A 14601 len 1460
-         41 out A 16061 len 1460
          41 out A 17521 len 1460
          41 out A 18981 len 1460
-         41 out A 20441 len 1460",
+         41 out A 20441 len 1460
+         41 out A 21901 len 1460
+         41 out A 23361 len 1460",
     );
 }
 
@@ -138,8 +145,10 @@ fn duplicates_that_say_something_else_do_not_count() {
          32 in  A 1 ack 1 win 62000 =>
          33 in  PA 1 len 10 ack 1 win 62000 => received
          34 in  A 11 ack 1 win 62000 =>
+         # The first and the second (RFC 3042).
+         34 out A 14601 len 1460 ack 11
          35 in  A 11 ack 1 win 62000 =>
-         73 out A 14601 ack 11",
+         35 out A 16061 len 1460",
     );
 }
 
@@ -156,23 +165,22 @@ fn holes_between_sacked_ranges_are_sent_again_once() {
          31 out A 16061 len 1460
          32 in  A 1 ack 1 sack 5841-7301,1461-4381 =>
          32 out A 1 len 1460
-         # Half of 12, in proportion: 7 in flight, and this one.
+         # Half of ten, in proportion (RFC 6937): 7 in flight, and this one.
          32 cwnd 11680
          33 in  A 1 ack 1 sack 5841-8761,1461-4381 =>
          34 in  A 1 ack 1 sack 5841-10221,1461-4381 =>
-         # The fourth has three segments above it now, and a little later there is room.
          35 in  A 1 ack 1 sack 5841-11681,1461-4381 =>
-         35 out A 4381 len 1460
          36 in  A 1 ack 1 sack 5841-13141,1461-4381 =>
-         36 out A 17521 len 1460
+         # The fourth has three segments above it, and now there is room.
+         36 out A 4381 len 1460
          # What was sent again has come; the tenth, sent long before it, has not: lost (RFC 8985).
          50 in  A 1 ack 4381 sack 14601-17521,5841-13141 => acked
          50 out A 13141 len 1460
+         50 out A 17521 len 1460
          50 out A 18981 len 1460
          50 out A 20441 len 1460
-         50 out A 21901 len 1460
          52 in  A 1 ack 13141 sack 14601-17521 => acked
-         52 out A 23361 len 1460",
+         52 out A 21901 len 1460",
     );
 }
 
