@@ -105,8 +105,12 @@ impl Tcb {
                 }
                 // A window that was reduced for a mark grows again when that has had its effect, as after a loss.
                 let may_grow = may_grow && self.rec.is_open() && !delivery.is_echo && !self.is_reduced_for(una);
-                if may_grow && self.is_cwnd_limited(in_flight) {
-                    self.cc.on_ack(now, acked, mss, self.smoothed(), is_restart);
+                if self.is_cwnd_limited(in_flight) {
+                    if may_grow {
+                        self.cc.on_ack(now, acked, mss, self.smoothed(), is_restart);
+                    }
+                } else if acked > 0 || in_flight == 0 {
+                    self.cc.on_unused(self.heard_at, now);
                 }
             }
             // A partial acknowledgment, of a peer that does not say more: the next segment is lost too (RFC 6582 section 3.2).

@@ -1,6 +1,5 @@
 //! Timers as data: a deadline each, or none.
 
-use super::cc::Congestion;
 use super::content::Content;
 use super::recovery::Phase;
 use super::tcb::{CloseReason, Outcome, State, Tcb};
@@ -70,7 +69,6 @@ impl Tcb {
             self.arm_retransmit(now);
             return;
         }
-        let is_first = !matches!(self.rec.phase, Phase::Timeout(_));
         self.rtt.backoff = self.rtt.backoff.saturating_add(1);
         self.unanswered = self.unanswered.saturating_add(1);
         if matches!(self.state, State::SynSent | State::SynReceived) {
@@ -101,16 +99,22 @@ impl Tcb {
         if self.believe_claim(now) {
             return;
         }
-        let mss = self.mss();
-        let is_reduced = self.rec.is_open() && self.is_reduced_for(self.snd.una);
+        let (mss, una) = (self.mss(), self.snd.una);
+        let is_again = matches!(self.rec.phase, Phase::Timeout(point) if una.lt(point));
+        // Once for each window of data, where a mark was echoed (RFC 3168 section 6.1.2) and where losses were found, as in Linux: what
+        // proportional rate reduction has left of the window is no measure of the path.
+        let is_reduced = match self.rec.phase {
+            Phase::Open => self.is_reduced_for(una),
+            Phase::Fast(_) => true,
+            Phase::Timeout(_) => is_again,
+        };
         if self.rec.is_open() && !is_reduced {
             self.remember_window(in_flight);
-        } else if is_first {
+        } else if !is_again {
             // Two signs of congestion are not taken back.
             self.rec.undo = None;
         }
-        // RFC 3168 section 6.1.2: the threshold has come down already for this window of data, where a mark was echoed.
-        self.cc.on_timeout(in_flight, mss, is_first && !is_reduced);
+        self.cc.on_timeout(in_flight, mss, !is_reduced);
         self.note_reduction();
         self.begin_slow_start(now);
         self.timed = None;
@@ -193,10 +197,14 @@ impl Tcb {
 
     /// After a silence longer than the RTO the window is not believed any more (RFC 5681 section 4.1).
     pub(crate) fn restart_if_idle(&mut self, now: Instant) {
-        let is_idle = self.unacknowledged() == 0 && now.since(self.sent_at) > self.rtt.rto(&self.config);
-        if is_idle && self.rec.is_open() {
+        if self.unacknowledged() > 0 || !self.rec.is_open() {
+            return;
+        }
+        let (idle, rto) = (now.micros().saturating_sub(self.sent_at.micros()), self.rtt.rto_us(&self.config));
+        if idle > rto {
             let mss = self.mss();
-            Congestion::on_idle(&mut self.cc, mss, self.config.initial_window_segments);
+            let timeouts = (idle - 1) / rto.max(1);
+            self.cc.on_idle(u32::try_from(timeouts).unwrap_or(u32::MAX), mss, self.config.initial_window_segments);
         }
     }
 }

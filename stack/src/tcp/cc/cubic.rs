@@ -15,7 +15,7 @@ pub struct Cubic {
     pub w_epoch: u32,
     /// `W_est`, what Reno would have, in bytes (RFC 9438 section 4.3).
     pub w_est: u32,
-    /// Growth that is not yet a whole byte, in bytes times `cwnd`.
+    /// Growth of `W_est` that is not yet a whole byte, in bytes times `cwnd`.
     pub fraction: u32,
 }
 
@@ -35,19 +35,19 @@ impl Cubic {
         };
         // Section 4.3: alpha = 3 (1 - beta) / (1 + beta) = 9/17 until W_est has reached cwnd_prior, then 1. That is not W_max, which
         // is less after fast convergence, and what the window is after a timeout.
-        let grown = u64::from(mss) * u64::from(acked) / u64::from(cwnd.max(1));
-        let grown = if self.w_est < prior { grown * 9 / 17 } else { grown };
-        self.w_est = self.w_est.saturating_add(u32::try_from(grown).unwrap_or(u32::MAX));
+        let (share, whole) = (u64::from(mss) * u64::from(acked), u64::from(cwnd.max(1)));
+        let share = if self.w_est < prior { share * 9 / 17 } else { share } + u64::from(self.fraction);
+        self.w_est = self.w_est.saturating_add(u32::try_from(share / whole).unwrap_or(u32::MAX));
+        self.fraction = u32::try_from(share % whole).unwrap_or(0);
         let elapsed = now.since(epoch) + srtt;
         let target = self.window_at(elapsed, mss);
         if target <= self.w_est {
             return self.w_est.saturating_sub(cwnd);
         }
-        // Sections 4.4 and 4.5: towards the target, by at most half a window in a round trip.
-        let target = u64::from(target).clamp(u64::from(cwnd), u64::from(cwnd) * 3 / 2);
-        let numerator = (target - u64::from(cwnd)) * u64::from(acked) + u64::from(self.fraction);
-        self.fraction = u32::try_from(numerator % u64::from(cwnd.max(1))).unwrap_or(0);
-        u32::try_from(numerator / u64::from(cwnd.max(1))).unwrap_or(u32::MAX)
+        // Sections 4.4 and 4.5: towards the target, by at most half a window in a round trip. What is less than a byte is made up for by
+        // the next acknowledgments, for which the target is further away.
+        let missing = u64::from(target.saturating_sub(cwnd).min(cwnd / 2));
+        u32::try_from(missing * u64::from(acked) / whole).unwrap_or(u32::MAX)
     }
 
     /// Section 4.6, with fast convergence (section 4.7). Returns the reduced window: beta is 0.7.
@@ -59,8 +59,13 @@ impl Cubic {
         reduced.max(2 * mss)
     }
 
-    /// Sending stopped: time that passes meanwhile does not count (section 5.8).
-    pub(crate) const fn pause(&mut self) {
+    /// Time that does not count: the window was not what limited sending (section 4.2).
+    pub(crate) fn pause(&mut self, from: Instant, to: Instant) {
+        self.epoch = self.epoch.map(|epoch| epoch + to.since(from));
+    }
+
+    /// Sending stopped for so long that the window is not believed: congestion avoidance begins anew.
+    pub(crate) const fn restart(&mut self) {
         self.epoch = None;
     }
 
@@ -130,10 +135,44 @@ mod tests {
         assert_eq!((cubic.on_loss(prior, mss), cubic.w_max), (56_000, 68_000));
         cubic.begin(Instant::ZERO, 56_000, mss);
         for (w_est, grown) in [(67_000, 529), (70_000, 529), (79_999, 529), (80_000, 1_000)] {
-            cubic.w_est = w_est;
+            (cubic.w_est, cubic.fraction) = (w_est, 0);
             cubic.on_ack(Instant::ZERO, (70_000, prior), 70_000, mss, Duration::from_millis(1));
             assert_eq!(cubic.w_est, w_est + grown);
         }
+    }
+
+    #[test]
+    fn grows_like_reno_also_where_an_acknowledgment_is_worth_less_than_a_byte() {
+        // RFC 9438 section 4.3: a round trip is worth 9/17 of a segment, whatever the window and the number of acknowledgments.
+        let (mss, acked) = (1_448, 2 * 1_448);
+        for segments in [10, 1_000, 20_000] {
+            let cwnd = segments * mss;
+            let mut cubic = Cubic::default();
+            cubic.on_loss(cwnd * 10 / 7, mss);
+            cubic.begin(Instant::ZERO, cwnd, mss);
+            for _ in 0..segments / 2 {
+                cubic.on_ack(Instant::ZERO, (cwnd, 2 * cwnd), acked, mss, Duration::ZERO);
+            }
+            assert!((cubic.w_est - cwnd).abs_diff(766) <= 1, "{segments}: {}", cubic.w_est - cwnd);
+        }
+    }
+
+    #[test]
+    fn time_without_need_of_the_window_does_not_count() {
+        // RFC 9438 section 4.2: a minute of small responses, and the curve goes on where it was.
+        let mss = 1_000;
+        let mut cubic = Cubic::default();
+        cubic.on_loss(100_000, mss);
+        let ack = |cubic: &mut Cubic, s: u64| {
+            cubic.on_ack(Instant::from_micros(s * 1_000_000), (70_000, 100_000), mss, mss, Duration::ZERO)
+        };
+        ack(&mut cubic, 100);
+        let mut other = cubic;
+        for _ in 0..60 {
+            other.pause(Instant::ZERO, Instant::from_micros(1_000_000));
+        }
+        assert_eq!(ack(&mut other, 162), ack(&mut cubic, 102));
+        assert_eq!(other.w_est, cubic.w_est);
     }
 
     #[test]

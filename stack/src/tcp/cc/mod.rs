@@ -114,23 +114,34 @@ impl Congestion {
         self.start = None;
     }
 
-    /// The retransmission timer ran out (RFC 5681 section 3.1, equation 4). `is_first`: for data not sent again by it before.
+    /// The retransmission timer ran out (RFC 5681 section 3.1, equation 4). `is_first`: the threshold has not come down for this window
+    /// of data before.
     pub(crate) fn on_timeout(&mut self, in_flight: u32, mss: u32, is_first: bool) {
         if is_first {
             self.ssthresh = self.reduced(in_flight, mss);
-            if let Growth::Cubic(cubic) = &mut self.growth {
-                cubic.forget();
-            }
+        }
+        if let Growth::Cubic(cubic) = &mut self.growth {
+            cubic.forget();
         }
         self.cwnd = mss;
         self.start = None;
     }
 
-    /// Nothing was sent for longer than an RTO (RFC 5681 section 4.1).
-    pub(crate) fn on_idle(&mut self, mss: u32, initial_segments: u8) {
-        self.cwnd = self.cwnd.min(Self::initial_window(mss, initial_segments));
+    /// Nothing was sent for longer than so many RTOs. For each the window is halved, down to the restart window (RFC 2861 section 3.1,
+    /// RFC 5681 section 4.1), and slow start goes up to three quarters of what it was.
+    pub(crate) fn on_idle(&mut self, timeouts: u32, mss: u32, initial_segments: u8) {
+        let restart = self.cwnd.min(Self::initial_window(mss, initial_segments));
+        self.ssthresh = self.ssthresh.max(self.cwnd / 4 * 3);
+        self.cwnd = self.cwnd.checked_shr(timeouts).unwrap_or(0).max(restart);
         if let Growth::Cubic(cubic) = &mut self.growth {
-            cubic.pause();
+            cubic.restart();
+        }
+    }
+
+    /// It was not the window that limited sending between the two.
+    pub(crate) fn on_unused(&mut self, from: Instant, to: Instant) {
+        if let Growth::Cubic(cubic) = &mut self.growth {
+            cubic.pause(from, to);
         }
     }
 
