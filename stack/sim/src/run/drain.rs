@@ -87,7 +87,8 @@ fn what_a_drained_back_end_has_goes_elsewhere_and_nothing_new_comes() {
         let report = cluster.0.judge(&scenario, took);
         assert_eq!(report.violations, []);
         assert_eq!((report.finished, report.answers, report.unavailable), (40, 40 * 18, 0), "{report}");
-        assert_eq!(report.tally.resets, 0);
+        // Where links double and delay, a segment of a connection that is over may be answered; one that hits anybody is a violation.
+        assert!(report.tally.resets == 0 || severity == Severity::Links, "{severity:?}: {report}");
     }
 }
 
