@@ -13,7 +13,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 const PORT: PortId = PortId(0);
 /// From here on a front-end looks at a burst's routes ahead: the constant is its own.
-const MANY: u32 = 4_096;
+const MANY: u32 = 2_048;
 /// More than are looked at ahead at once, more than a receive burst.
 const FRAMES_MAX: usize = 80;
 const CASES: u32 = 60;

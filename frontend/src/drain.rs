@@ -17,7 +17,7 @@ use handoff_proto::names::NodeId;
 use crate::accept::node_of;
 use crate::dispatch::BackendIndex;
 use crate::node::FrontEnd;
-use crate::routes::Place;
+use crate::routes::{Place, RouteKey};
 
 /// From one turn to the next.
 pub(crate) const TURN: Duration = Duration::from_millis(10);
@@ -112,7 +112,7 @@ impl FrontEnd {
 
     /// Wishes the connection at this place elsewhere, if its owner drains, it is not on its way already, and there is somewhere to go.
     fn wish_elsewhere(&mut self, now: Instant, place: usize) -> bool {
-        let Some(route) = self.routes.at_place(place) else { return false };
+        let Some(route) = self.routes.get(RouteKey::of_place(place)) else { return false };
         let owner = route.state.owner();
         let is_settled = matches!(route.place, Place::Away(_)) && route.state.pending().is_none();
         let Some(drained) = self.draining.nodes.iter().find(|drained| is_settled && drained.node == owner) else {

@@ -23,6 +23,7 @@ mod node;
 pub mod program;
 mod routes;
 pub mod settings;
+mod shared;
 pub mod stats;
 mod store;
 mod wishes;

@@ -184,7 +184,7 @@ impl FrontEnd {
             }
             Decision::Reset(cause) => {
                 self.stats.count_reset(cause);
-                let moving = self.routes.get(key).and_then(|route| route.moving.as_ref()).map(|event| event.e2);
+                let moving = self.routes.get(key).and_then(|route| route.moving.as_ref().map(|event| event.e2));
                 if let Some(e2) = moving.filter(|_| cause == ResetCause::RecipientDied) {
                     self.end_move(key, e2, |event| event.result = MoveResult::Lost);
                 }
@@ -235,7 +235,10 @@ impl FrontEnd {
                 BoardEvent::NodeUp { .. } => self.stats.nodes_up += 1,
                 BoardEvent::NodeDown(death) => {
                     self.stats.nodes_down += 1;
-                    for key in self.routes.keys() {
+                    for key in (0..self.routes.places()).map(RouteKey::of_place) {
+                        if !self.routes.is_touched_by(key, death) {
+                            continue;
+                        }
                         let Some(route) = self.routes.get_mut(key) else { continue };
                         if matches!(route.place, Place::TimeWait(_)) {
                             continue;
@@ -283,7 +286,7 @@ impl FrontEnd {
         if self.stop_at.is_none_or(|at| now < at) {
             return;
         }
-        for key in self.routes.keys() {
+        for key in (0..self.routes.places()).map(RouteKey::of_place) {
             let Some(route) = self.routes.get(key) else { continue };
             if matches!(route.place, Place::TimeWait(_)) {
                 continue;

@@ -95,6 +95,18 @@ pub struct FrontEnd {
     /// When unknown flows may be reset at the latest: by then every earlier lease has run out.
     strangers_at: Option<Instant>,
     sent_out: Vec<ConnKey>,
+    pub(crate) idle: Idle,
+}
+
+/// What the node knows of when it has something to do: a node that only sends packets on need not look for it in each turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Idle {
+    /// Something has happened that may have brought work.
+    Unknown,
+    /// It was polled since.
+    Polled,
+    /// Nothing has happened since, and nothing is to be done before this time, or ever.
+    Until(Option<Instant>),
 }
 
 /// The back-ends' sessions and addresses. Node ids are positions in the configuration, from 1.
@@ -242,11 +254,13 @@ impl FrontEnd {
             replies: VecDeque::new(),
             strangers_at: None,
             sent_out: Vec::new(),
+            idle: Idle::Unknown,
             settings,
         }
     }
 
-    /// Takes a frame the long way.
+    /// Takes a frame the long way. Not inlined: the short way is the faster for it.
+    #[inline(never)]
     pub(crate) fn handle_any<F: Frame, T: Transmit>(
         &mut self,
         now: Instant,
@@ -254,6 +268,7 @@ impl FrontEnd {
         frame: &mut F,
         tx: &mut T,
     ) -> Verdict {
+        self.idle = Idle::Unknown;
         let result = match self.ports.handle_frame(now, port, frame, tx) {
             Input::Done(verdict) => return verdict,
             Input::Tcp { flow, src_mac, ip } => self.handle_tcp(now, port, frame, (flow, src_mac, ip), tx),
@@ -282,8 +297,8 @@ impl FrontEnd {
         let Some(key) = self.routes.of_flow(&flow) else {
             return self.handle_stranger(now, port, frame, (flow, src_mac, ip), tx);
         };
-        let Some(route) = self.routes.get_mut(key) else { return Err(DropReason::UnknownFlow) };
-        route.note(&frame.bytes()[ip.l4.clone()]);
+        self.routes.note(key, &frame.bytes()[ip.l4.clone()]);
+        let Some(route) = self.routes.get(key) else { return Err(DropReason::UnknownFlow) };
         match &route.place {
             Place::Away(_) | Place::Leaving => {
                 let owner = match route.place {
@@ -505,6 +520,56 @@ impl Node for FrontEnd {
     }
 
     fn poll<T: Transmit>(&mut self, now: Instant, tx: &mut T) {
+        if self.idle == Idle::Polled {
+            self.idle = Idle::Until(self.due_at());
+        }
+        if matches!(self.idle, Idle::Until(at) if at.is_none_or(|at| now < at)) {
+            return;
+        }
+        self.poll_all(now, tx);
+        self.idle = Idle::Polled;
+    }
+
+    fn poll_at(&self) -> Option<Instant> {
+        match self.idle {
+            Idle::Until(at) => at,
+            Idle::Unknown | Idle::Polled => self.due_at(),
+        }
+    }
+
+    fn handle_command(&mut self, now: Instant, command: Command) -> Reply {
+        self.idle = Idle::Unknown;
+        match command {
+            Command::Stats => Reply::Stats(Box::new(self.snapshot())),
+            Command::Connections(page) => Reply::Connections(self.list(now, page)),
+            Command::Secrets(secrets) => {
+                self.sessions.set_secrets(secrets);
+                Reply::Secrets
+            }
+            Command::Moves { after, limit } => Reply::Moves(self.journal.after(after, limit.min(PAGE_MAX))),
+            Command::Move { c, to } => Reply::Move(self.wish(now, c, &to)),
+            Command::Drain { node, is_draining } => Reply::Drain(self.set_drain(now, &node, is_draining)),
+        }
+    }
+
+    fn stop(&mut self, now: Instant) {
+        self.idle = Idle::Unknown;
+        self.begin_stop(now);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop_at.is_some() && self.routes.live() == 0 && self.replies.is_empty() && self.engine.is_empty()
+    }
+
+    /// A front-end answers to nobody's lease.
+    fn may_transmit(&self, _now: Instant) -> bool {
+        true
+    }
+}
+
+impl FrontEnd {
+    /// Does everything that is due.
+    fn poll_all<T: Transmit>(&mut self, now: Instant, tx: &mut T) {
         let LeaseTimes { lease, margin } = LeaseTimes::of(&self.settings);
         self.strangers_at.get_or_insert(now + lease + margin);
         self.board.handle_timeout(now);
@@ -531,9 +596,11 @@ impl Node for FrontEnd {
         self.send_replies(tx);
         self.send_messages(now, tx);
         self.ports.poll(now, tx);
+        self.routes.pack();
     }
 
-    fn poll_at(&self) -> Option<Instant> {
+    /// When [`Self::poll_all`] has something to do.
+    fn due_at(&self) -> Option<Instant> {
         let is_busy = !self.awake.is_empty() || !self.replies.is_empty() || !self.to_self.is_empty();
         [
             if is_busy { Some(Instant::ZERO) } else { None },
@@ -551,35 +618,6 @@ impl Node for FrontEnd {
         .fold(self.engine.poll_at(Instant::ZERO), earliest)
     }
 
-    fn handle_command(&mut self, now: Instant, command: Command) -> Reply {
-        match command {
-            Command::Stats => Reply::Stats(Box::new(self.snapshot())),
-            Command::Connections(page) => Reply::Connections(self.list(now, page)),
-            Command::Secrets(secrets) => {
-                self.sessions.set_secrets(secrets);
-                Reply::Secrets
-            }
-            Command::Moves { after, limit } => Reply::Moves(self.journal.after(after, limit.min(PAGE_MAX))),
-            Command::Move { c, to } => Reply::Move(self.wish(now, c, &to)),
-            Command::Drain { node, is_draining } => Reply::Drain(self.set_drain(now, &node, is_draining)),
-        }
-    }
-
-    fn stop(&mut self, now: Instant) {
-        self.begin_stop(now);
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.stop_at.is_some() && self.routes.live() == 0 && self.replies.is_empty() && self.engine.is_empty()
-    }
-
-    /// A front-end answers to nobody's lease.
-    fn may_transmit(&self, _now: Instant) -> bool {
-        true
-    }
-}
-
-impl FrontEnd {
     /// An ICMP error about a packet that was sent on a flow concerns its owner, as the flow's segments do.
     fn handle_error<F: Frame>(
         &mut self,

@@ -16,7 +16,8 @@ impl FrontEnd {
     pub(crate) fn poll_wishes(&mut self, now: Instant) {
         let routes = &self.routes;
         let owner = |c, e| {
-            let state = &routes.of_conn(c).and_then(|key| routes.get(key))?.state;
+            let route = routes.of_conn(c).and_then(|key| routes.get(key))?;
+            let state = &route.state;
             (state.epoch() == e && state.pending().is_none()).then(|| state.owner())
         };
         let mut out = self.directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
@@ -25,7 +26,7 @@ impl FrontEnd {
 
     /// Some of the connections that have a route.
     pub(crate) fn list(&self, now: Instant, page: Page) -> Connections {
-        let describe = |place| self.routes.at_place(place).map(|route| self.describe(now, route));
+        let describe = |place| self.routes.get(RouteKey::of_place(place)).map(|route| self.describe(now, &route));
         Connections::gather(page, self.routes.places(), describe)
     }
 

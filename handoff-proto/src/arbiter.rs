@@ -54,6 +54,17 @@ pub struct RouteState {
     owner: NodeId,
 }
 
+/// All that there is to know of a connection that stays where it is, in fewer bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rest {
+    /// The owner.
+    pub owner: NodeId,
+    /// The owner's generation.
+    pub owner_g: Generation,
+    /// The owner's epoch.
+    pub epoch: Epoch,
+}
+
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Pending {
     grant: Grant,
@@ -167,6 +178,22 @@ impl RouteState {
             void: Epoch::FIRST,
             owner: NodeId::FRONT_END,
         }
+    }
+
+    /// What is left to know when no attempt is under way and the last that was granted has given the connection its owner. `None`
+    /// otherwise.
+    #[must_use]
+    pub fn at_rest(&self) -> Option<Rest> {
+        let Self { owner_g, pending, epoch, highest, void, owner } = self;
+        let is_at_rest = pending.is_none() && highest <= epoch && void <= epoch;
+        is_at_rest.then_some(Rest { owner: *owner, owner_g: *owner_g, epoch: *epoch })
+    }
+
+    /// A connection at rest. Epochs up to the owner's are over, whichever of them were burnt: nobody can tell the difference.
+    #[must_use]
+    pub const fn resting(rest: Rest) -> Self {
+        let Rest { owner, owner_g, epoch } = rest;
+        Self { owner_g, pending: None, epoch, highest: epoch, void: epoch, owner }
     }
 
     /// The owner that is known.

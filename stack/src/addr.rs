@@ -63,22 +63,50 @@ pub struct Flow {
 impl Hash for Flow {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let ports = u32::from(self.client.port) << 16 | u32::from(self.vip.port);
-        match (self.client.addr, self.vip.addr) {
-            (IpAddr::V4(client), IpAddr::V4(vip)) => {
-                let addresses = u128::from(client.to_bits()) << 32 | u128::from(vip.to_bits());
-                state.write_u128(addresses << 32 | u128::from(ports));
-            }
-            (client, vip) => {
-                for addr in [client, vip] {
-                    match addr {
-                        IpAddr::V4(addr) => state.write_u32(addr.to_bits()),
-                        IpAddr::V6(addr) => state.write_u128(addr.to_bits()),
-                    }
-                }
-                state.write_u32(ports);
+        if let Some(flow) = FlowV4::of(self) {
+            return flow.hash(state);
+        }
+        for addr in [self.client.addr, self.vip.addr] {
+            match addr {
+                IpAddr::V4(addr) => state.write_u32(addr.to_bits()),
+                IpAddr::V6(addr) => state.write_u128(addr.to_bits()),
             }
         }
+        state.write_u32(u32::from(self.client.port) << 16 | u32::from(self.vip.port));
+    }
+}
+
+/// A flow over IPv4 as its client's packets have it: both addresses, then both ports, each in network order. Its hash is that of the
+/// [`Flow`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlowV4(pub [u8; 12]);
+
+impl FlowV4 {
+    /// `None` for a flow over IPv6.
+    #[must_use]
+    #[inline]
+    pub fn of(flow: &Flow) -> Option<Self> {
+        let (IpAddr::V4(client), IpAddr::V4(vip)) = (flow.client.addr, flow.vip.addr) else { return None };
+        let [a, b, c, d] = client.octets();
+        let [e, f, g, h] = vip.octets();
+        let ([i, j], [k, l]) = (flow.client.port.to_be_bytes(), flow.vip.port.to_be_bytes());
+        Some(Self([a, b, c, d, e, f, g, h, i, j, k, l]))
+    }
+
+    /// The same with the parts apart.
+    #[must_use]
+    pub fn flow(self) -> Flow {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = self.0;
+        let end = |addr: [u8; 4], port| Endpoint { addr: IpAddr::from(addr), port: u16::from_be_bytes(port) };
+        Flow { client: end([a, b, c, d], [i, j]), vip: end([e, f, g, h], [k, l]) }
+    }
+}
+
+impl Hash for FlowV4 {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = self.0;
+        state.write_u128(u128::from_be_bytes([0, 0, 0, 0, a, b, c, d, e, f, g, h, i, j, k, l]));
     }
 }
 

@@ -50,9 +50,16 @@ pub fn of(bytes: &[u8]) -> u16 {
 #[must_use]
 #[inline]
 pub fn is_right_in(header: &[u8; 20]) -> bool {
-    let words = header.as_chunks::<4>().0;
-    let total: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
-    fold(total) == u16::MAX
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, last @ ..] = *header;
+    // 2^64 is 1 modulo 2^16 - 1, as 2^16 is: what is carried out at the top comes back at the bottom.
+    let add = |sum: u64, number| {
+        let (sum, carry) = sum.overflowing_add(number);
+        sum + u64::from(carry)
+    };
+    let sum = add(u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p]));
+    let sum = add(sum, u64::from(u32::from_ne_bytes(last)));
+    // Folding keeps what is left modulo 2^16 - 1, and of this zero folds to all ones: a header is never all zeros.
+    sum.is_multiple_of(0xffff)
 }
 
 /// The checksum of a TCP, UDP or ICMPv6 packet with its pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1).
@@ -67,11 +74,14 @@ pub fn of_transport(src: IpAddr, dst: IpAddr, protocol: u8, packet: &[u8]) -> u1
     !fold(addresses + u64::from(protocol) + packet.len() as u64 + sum(packet))
 }
 
-/// The checksum after one 16-bit word it covers changed from `old` to `new` (RFC 1624 equation 3).
+/// The checksum of an IPv4 header whose time to live has become smaller by one: the word of it and the
+/// protocol is smaller by 0x0100 (RFC 1624 equation 3).
 #[must_use]
 #[inline]
-pub fn updated(checksum: u16, old: u16, new: u16) -> u16 {
-    !fold(u64::from(!checksum) + u64::from(!old) + u64::from(new))
+#[expect(clippy::cast_possible_truncation, reason = "what is cut off has been added")]
+pub const fn after_a_hop(checksum: u16) -> u16 {
+    let sum = checksum as u32 + 0x0100;
+    (sum + (sum >= 0xffff) as u32) as u16
 }
 
 #[cfg(test)]
@@ -84,6 +94,28 @@ mod tests {
     fn example_of_rfc_1071() {
         // Section 3: the sum of 0001 f203 f4f5 f6f7 is ddf2.
         assert_eq!(of(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
+    }
+
+    /// The checksum after one 16-bit word it covers changed from `old` to `new` (RFC 1624 equation 3).
+    fn updated(checksum: u16, old: u16, new: u16) -> u16 {
+        !fold(u64::from(!checksum) + u64::from(!old) + u64::from(new))
+    }
+
+    #[test]
+    fn carries_of_a_header_are_kept() {
+        let mut header = [0xff; 20];
+        header[0] = 0x45;
+        for last in 0..=u16::MAX {
+            [header[18], header[19]] = last.to_be_bytes();
+            assert_eq!(is_right_in(&header), of(&header) == 0, "{last:04x}");
+        }
+    }
+
+    #[test]
+    fn a_hop_changes_a_checksum_as_any_other_word_does() {
+        for checksum in 0..=u16::MAX {
+            assert_eq!(after_a_hop(checksum), updated(checksum, 0x0100, 0), "{checksum:04x}");
+        }
     }
 
     #[test]

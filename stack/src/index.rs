@@ -25,6 +25,8 @@ struct Bucket {
     places: [u32; SLOTS],
 }
 
+const EACH: u64 = u64::from_ne_bytes([1; 8]);
+
 /// Slots, as the top bits of the bytes that stand for them: the first eight, and the others.
 #[derive(Clone, Copy)]
 struct Slots(u64, u64);
@@ -32,14 +34,34 @@ struct Slots(u64, u64);
 impl Bucket {
     const EMPTY: Self = Self { tags: [0; SLOTS], beyond: 0, places: [0; SLOTS] };
 
+    /// The tags as numbers: the first eight, and the others.
+    #[inline]
+    fn words(&self) -> (u64, u64) {
+        let (first, rest) = self.tags.split_at(8);
+        let first = first.first_chunk().map_or(0, |tags| u64::from_le_bytes(*tags));
+        (first, rest.first_chunk().map_or(0, |tags| u64::from(u32::from_le_bytes(*tags))))
+    }
+
+    /// The first slot that has this tag, which is not 0.
+    #[inline]
+    fn first(&self, tag: u8) -> Option<usize> {
+        const TOP_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
+        let (first, rest) = self.words();
+        let wanted = u64::from(tag) * EACH;
+        // The lowest bit that is set is that of a byte as wanted; those above may be of others, by what was borrowed.
+        let equal = |tags: u64| {
+            let differing = tags ^ wanted;
+            differing.wrapping_sub(EACH) & !differing & TOP_BITS
+        };
+        let (bits, before) = if equal(first) == 0 { (equal(rest), 8) } else { (equal(first), 0) };
+        (bits != 0).then(|| before + (bits.trailing_zeros() / u8::BITS) as usize)
+    }
+
     /// Which slots have this tag.
     #[inline]
     fn matching(&self, tag: u8) -> Slots {
-        const EACH: u64 = u64::from_ne_bytes([1; 8]);
         const LOW_BITS: u64 = u64::from_ne_bytes([0x7f; 8]);
-        let (first, rest) = self.tags.split_at(8);
-        let first = first.first_chunk().map_or(0, |tags| u64::from_le_bytes(*tags));
-        let rest = rest.first_chunk().map_or(0, |tags| u64::from(u32::from_le_bytes(*tags)));
+        let (first, rest) = self.words();
         let wanted = u64::from(tag) * EACH;
         // A byte's top bit stays clear only if the byte is as wanted; no byte carries into the next.
         let equal = |tags: u64| {
@@ -84,12 +106,12 @@ pub struct Index {
 }
 
 impl Index {
-    /// An empty index for at most `limit` entries, [`PLACES_MAX`] of them at the most. It takes 7 to 15 bytes for each, now and for ever.
+    /// An empty index for at most `limit` entries, [`PLACES_MAX`] of them at the most. It takes 7 bytes for each, now and for ever.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         let limit = limit.min(PLACES_MAX);
         // A quarter of the slots is free at least when the limit is reached, so that few buckets are full.
-        let buckets = (limit * 4 / 3).div_ceil(SLOTS).next_power_of_two();
+        let buckets = (limit * 4 / 3).div_ceil(SLOTS).max(1);
         Self { buckets: alloc::vec![Bucket::EMPTY; buckets], len: 0, limit }
     }
 
@@ -134,9 +156,9 @@ impl Index {
     /// The place that a search for this hash most likely ends at.
     #[must_use]
     #[inline]
-    pub fn likely(&self, hash: u64) -> Option<usize> {
+    pub fn likely(&self, hash: u64) -> Option<u32> {
         let bucket = self.buckets.get(self.home(hash))?;
-        bucket.matching(tag_of(hash)).next().map(|slot| bucket.place_at(slot))
+        bucket.first(tag_of(hash)).map(|slot| bucket.places[slot % SLOTS])
     }
 
     /// Adds a place under this hash. It is not looked whether it is there.
@@ -192,21 +214,21 @@ impl Index {
     /// The bucket where a search begins.
     #[inline]
     fn home(&self, hash: u64) -> usize {
-        // The buckets are a power of two.
-        let last = self.buckets.len() - 1;
-        usize::try_from(hash & last as u64).unwrap_or(last)
+        // The hash as a fraction of all hashes.
+        let at = (u128::from(hash) * self.buckets.len() as u128) >> 64;
+        usize::try_from(at).unwrap_or(0)
     }
 
     #[inline]
     const fn after(&self, at: usize) -> usize {
-        (at + 1) & (self.buckets.len() - 1)
+        if at + 1 < self.buckets.len() { at + 1 } else { 0 }
     }
 }
 
 /// Eight bits of the hash that do not choose the bucket; never 0, which is an empty slot's.
 #[inline]
 const fn tag_of(hash: u64) -> u8 {
-    let [tag, ..] = hash.to_be_bytes();
+    let [tag, ..] = hash.to_le_bytes();
     if tag == 0 { 1 } else { tag }
 }
 
@@ -303,6 +325,9 @@ mod tests {
             }
             for (place, hash) in &map {
                 prop_assert_eq!(index.find(*hash, |found| found == *place), Some(*place));
+                let bucket = &index.buckets[index.home(*hash)];
+                let slot = bucket.matching(tag_of(*hash)).next();
+                prop_assert_eq!(index.likely(*hash), slot.map(|slot| bucket.places[slot]));
             }
             prop_assert_eq!(index.find(mixed(77), |place| map.get(&place) == Some(&mixed(77))), None);
         }

@@ -13,7 +13,6 @@ use core::ops::Range;
 
 use crate::addr::{Endpoint, Flow, IpAddr, Ipv4Addr, MacAddr};
 use crate::drop::{DropCounters, DropReason};
-use crate::glance::{self, Glance};
 use crate::icmp::{self, Icmp};
 use crate::neighbor::{Interface, Neighbors};
 use crate::node::{Frame, PortId, Transmit, Verdict};
@@ -82,12 +81,10 @@ impl Ports {
         self.ports.iter().map(Neighbors::interface).find(|interface| interface.port == port)
     }
 
-    /// A plain TCP segment that came to `port`. `None` for every other frame, and on a tagged port.
+    /// The address to which [plain](crate::glance::Plain) segments come on `port`; none do on a tagged one.
     #[must_use]
-    #[inline]
-    pub fn glance<F: Frame>(&self, port: PortId, frame: &F) -> Option<Glance> {
-        let interface = self.interface(port).filter(|interface| interface.vlan == 0)?;
-        glance::plain_tcp(frame.bytes(), interface.mac, frame.checksum())
+    pub fn plain_mac(&self, port: PortId) -> Option<MacAddr> {
+        self.interface(port).filter(|interface| interface.vlan == 0).map(|interface| interface.mac)
     }
 
     /// The interface of a port that a packet to `dst` concerns: of its family, if there is one. A back-end without an address in a

@@ -209,7 +209,20 @@ pub fn parse_udp(frame: &[u8], ip: &IpLayers) -> Result<(u16, u16, Range<usize>)
 /// # Errors
 /// [`DropReason::HopLimit`] when the packet has come to its last hop.
 pub fn forward_in_place(frame: &mut [u8], ip: &IpLayers, src: MacAddr, dst: MacAddr) -> Result<(), DropReason> {
-    rewrite(frame, ip.ip_offset, ip.src.is_ipv4(), ip.hop_limit, src, dst)
+    rewrite(frame, ip.ip_offset, ip.src.is_ipv4(), ip.hop_limit, Macs::new(dst, src))
+}
+
+/// The two Ethernet addresses that a frame begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Macs([u8; 12]);
+
+impl Macs {
+    /// From `src` to `dst`.
+    #[must_use]
+    pub const fn new(dst: MacAddr, src: MacAddr) -> Self {
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (dst.0, src.0);
+        Self([a, b, c, d, e, f, g, h, i, j, k, l])
+    }
 }
 
 /// As [`forward_in_place`], told all that it needs of the packet.
@@ -219,8 +232,7 @@ pub(crate) fn rewrite(
     ip_offset: usize,
     is_ipv4: bool,
     hop_limit: u8,
-    src: MacAddr,
-    dst: MacAddr,
+    to: Macs,
 ) -> Result<(), DropReason> {
     if hop_limit <= 1 {
         return Err(DropReason::HopLimit);
@@ -230,15 +242,12 @@ pub(crate) fn rewrite(
     let ip = ip.ok_or(DropReason::Truncated)?;
     if is_ipv4 {
         ip[8] = hop_limit - 1;
-        // The word of hop limit and protocol is smaller by 0x0100, whatever it was.
-        let sum = checksum::updated(u16::from_be_bytes([ip[10], ip[11]]), 0x0100, 0);
+        let sum = checksum::after_a_hop(u16::from_be_bytes([ip[10], ip[11]]));
         [ip[10], ip[11]] = sum.to_be_bytes();
     } else {
         ip[7] = hop_limit - 1;
     }
-    let (to, from) = macs.split_at_mut(6);
-    to.copy_from_slice(&dst.0);
-    from.copy_from_slice(&src.0);
+    *macs = to.0;
     Ok(())
 }
 

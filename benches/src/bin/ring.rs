@@ -25,7 +25,7 @@ const EAL: &str = "--no-huge -m 128 --no-pci --no-shconf --no-telemetry --log-le
 #[derive(Debug, Parser)]
 struct Options {
     /// How many flows, drawn at random for each packet; once each.
-    #[arg(long, default_values_t = [1_000, 100_000])]
+    #[arg(long, default_values_t = [1_000, 100_000, 1_000_000])]
     flows: Vec<u32>,
     /// Rounds of 1,024 packets.
     #[arg(long, default_value_t = 2_000)]

@@ -72,6 +72,12 @@ impl Front {
     }
 
     pub(crate) fn tick(&mut self, now: Instant, clients: &mut Clients, dice: &mut Dice, out: &mut Mail) {
+        // Half of the connections at rest keep what a packed route keeps.
+        for (_, conn) in self.conns.iter_mut().filter(|(c, _)| c.0.is_multiple_of(2)) {
+            if let Some(rest) = conn.route.at_rest() {
+                conn.route = RouteState::resting(rest);
+            }
+        }
         self.board.handle_timeout(now);
         while let Some(event) = self.board.poll_event() {
             if let BoardEvent::NodeDown(death) = event {

@@ -8,7 +8,7 @@ use baton_stack::time::Instant;
 use handoff_proto::arbiter::{Arbiter, Choice, Decision, Nodes, RouteState, answer_unknown};
 use handoff_proto::codec::Reader;
 use handoff_proto::donor::{ASK_TRIES_MAX, Donor, DonorEvent, NoHandoff, Standing};
-use handoff_proto::message::{Grant, Installed, Message, MoveReject, RequestKey, Stay};
+use handoff_proto::message::{Grant, Installed, Message, MoveAsk, MoveReject, RequestKey, Stay};
 use handoff_proto::names::{Epoch, Generation, NodeId};
 
 use crate::world::Mail;
@@ -204,4 +204,29 @@ fn the_owner_of_a_forgotten_connection_hears_that_it_is_over() {
     let mut out = Mail::default();
     answer_unknown(A, &Message::decode(&mut Reader::new(&said.0[0].1)).unwrap(), &mut out).unwrap();
     assert_eq!(out.names(), [(1, "Over")]);
+}
+
+#[test]
+fn a_connection_at_rest_is_known_by_owner_generation_and_epoch() {
+    let mut route = RouteState::new(Alive.generation(F));
+    let rest = route.at_rest().unwrap();
+    assert_eq!((rest.owner, rest.owner_g, rest.epoch), (F, Alive.generation(F), Epoch::FIRST));
+    assert_eq!(RouteState::resting(rest), route);
+    let mut arbiter = Arbiter::new();
+    let refused = arbiter.grant_first(C, &mut route, Epoch::FIRST, A, 0, 0, &Alive).unwrap();
+    assert_eq!(route.at_rest(), None, "an attempt is under way");
+    arbiter.handle_refused(C, &mut route, refused.e2);
+    assert_eq!((route.at_rest(), route.pending()), (None, None), "an epoch above the owner's is burnt");
+    let grant = arbiter.grant_first(C, &mut route, refused.e2, B, 0, 0, &Alive).unwrap();
+    let installed = Installed { c: C, e2: grant.e2, g: grant.g };
+    let _ = arbiter.handle_installed(&mut route, B, &installed, &Alive, &mut Mail::default()).unwrap();
+    let rest = route.at_rest().unwrap();
+    assert_eq!((rest.owner, rest.owner_g, rest.epoch), (B, Alive.generation(B), Epoch(2)));
+    // The next epoch is above all that were given, for the packed one, too.
+    let mut again = RouteState::resting(rest);
+    for route in [&mut route, &mut again] {
+        let move_ask = MoveAsk { c: C, e: Epoch(2), tried: Epoch(2), n: 1, to: A };
+        let decision = arbiter.handle_move_ask(at(0), route, B, &move_ask, &Alive, &mut Mail::default());
+        assert_eq!((decision, route.pending().map(|grant| grant.e2)), (Ok(Decision::Keep), Some(Epoch(3))));
+    }
 }
