@@ -97,6 +97,16 @@ fn the_connection_is_the_one_that_the_ordinary_handshake_makes() {
 }
 
 #[test]
+fn a_long_request_with_the_cookie_measures_no_round_trip() {
+    // What comes back in TSecr has told the options: as a time it is too early by up to 63 ms.
+    let now = at(1_234_567);
+    let syn_ack = answer(now, &syn(options(1_460, Some(7), true)));
+    let third = Segment { payload: &[b'x'; 1_400], ..third(&syn_ack) };
+    let (tcb, _) = complete(now + Duration::from_millis(10), &third).unwrap();
+    assert_eq!((tcb.srtt(), tcb.rcv.tuning.rtt_us, tcb.rcv.tuning.measure), (None, 0, None));
+}
+
+#[test]
 fn the_syn_ack_says_what_the_ordinary_one_says() {
     let now = at(1_234_567);
     let syn = syn(options(1_460, Some(7), true));

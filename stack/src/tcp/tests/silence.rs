@@ -10,7 +10,7 @@ use crate::ecn::Ecn;
 use crate::engine::{ConnKey, Engine};
 use crate::node::{PortId, Transmit};
 use crate::tcp::{Flags, Options, Segment, SeqNum, Tcb, TcpConfig};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::{Envelope, IpSettings};
 
 fn at(ms: u64) -> Instant {
@@ -99,4 +99,22 @@ fn challenges_of_one_connection_tell_nothing_of_another() {
     assert_eq!(answers(another, 20, 100), 10);
     assert_eq!(answers(his, 20, 100), 6);
     assert_eq!((answers(his, 1_020, 100), answers(another, 1_020, 100)), (10, 10));
+}
+
+#[test]
+fn the_next_owner_s_patience_with_an_idle_peer_counts_from_what_was_heard() {
+    let patience = |seconds| TcpConfig { keepalive: Some(Duration::from_secs(seconds)), ..TcpConfig::default() };
+    let mut store = Store::default();
+    let mut tcb = Tcb::accept(at(0), &patience(5), flow(), SeqNum(0), 0, &segment(Flags::SYN, 0, 0)).unwrap();
+    let _ = tcb.poll_transmit(at(0), &mut store, &mut [0; 1_500]);
+    let _ = tcb.handle_segment(at(10), &segment(Flags::ACK, 1, 1), &mut store).unwrap();
+    let frozen = tcb.freeze(at(1_000), &mut store).unwrap();
+    let mut tcb = Tcb::thaw(frozen, at(1_000), &patience(9), &mut store).unwrap();
+    // The timer travels, and finds that it is too early here.
+    for (ms, is_asked, next) in [(5_010, false, Some(at(9_010))), (9_010, true, None)] {
+        assert_eq!(tcb.poll_at(), Some(at(ms)));
+        let _ = tcb.handle_timeout(at(ms), &mut store);
+        assert_eq!(tcb.wants_transmit(at(ms)), is_asked, "{ms}");
+        assert!(next.is_none() || tcb.poll_at() == next);
+    }
 }
