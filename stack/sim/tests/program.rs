@@ -1,6 +1,9 @@
 //! The `sim` program as people and scripts call it.
 
 use std::process::{Command, Output};
+use std::time::Duration;
+
+use pcap_file::pcap::{PcapPacket, PcapReader};
 
 fn sim(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sim")).args(arguments).output().expect("the program runs")
@@ -83,15 +86,17 @@ fn a_capture_holds_both_directions() {
     let capture = std::fs::read(&file).expect("a capture was written");
     std::fs::remove_file(&file).expect("it can be removed");
     assert_eq!(output.status.code(), Some(0));
-    let mut rest = &capture[24..];
+    let mut capture = PcapReader::new(&capture[..]).expect("it is one");
     let (mut up, mut down) = (0, 0);
-    while !rest.is_empty() {
-        let len = u32::from_le_bytes(rest[8..12].try_into().expect("four bytes"));
-        let (frame, later) = rest[16..].split_at(usize::try_from(len).expect("small"));
+    let mut latest = Duration::ZERO;
+    while let Some(frame) = capture.next_packet() {
+        let PcapPacket { timestamp, data: frame, .. } = frame.expect("whole frames");
+        assert!(latest <= timestamp, "in their order");
+        latest = timestamp;
         // The VIP's host is reached at the cluster's only Ethernet address here.
         up += u32::from(frame[..6] == [2, 0, 0, 0, 0, 10]);
         down += u32::from(frame[6..12] == [2, 0, 0, 0, 0, 10]);
-        rest = later;
     }
+    assert!(latest < Duration::from_secs(3_600), "virtual time begins at zero: {latest:?}");
     assert!(up > 10 && down > 10, "{up} up, {down} down");
 }

@@ -1,20 +1,18 @@
-//! Classic pcap files (tcpdump, 1989) of Ethernet frames: 24 bytes, then 16 in front of each frame. Byte order and precision of the times
-//! are the maker's; what is written is as what was read.
+//! Captures as the `pcap-file` crate reads them, and what is no capture in words. Frames are taken raw: a file whose frames were kept in
+//! part is as good as another, and goes out with the lengths and times that it came with.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
-const MAGIC_MICROSECONDS: u32 = 0xa1b2_c3d4;
-const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
-const MAGIC_PCAPNG: u32 = 0x0a0d_0d0a;
-const LINK_TYPE_ETHERNET: u32 = 1;
-/// The longest frame that a file may say to have, in bytes: tcpdump's own limit.
-pub const FRAME_BYTES_MAX: u32 = 262_144;
-const FILE_HEADER_BYTES: usize = 24;
+use pcap_file::pcap::{PcapHeader, PcapReader, RawPcapPacket};
+use pcap_file::{DataLink, PcapError};
+
+/// How a file of the newer format begins.
+const MAGIC_PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
 /// Why a file is no capture, or none that is read here.
 #[derive(Debug, thiserror::Error)]
-pub enum PcapError {
-    /// It cannot be read or written.
+pub enum CaptureError {
+    /// It cannot be read.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// It begins with something else.
@@ -26,143 +24,94 @@ pub enum PcapError {
     /// Frames of another kind of link.
     #[error("frames of link type {0}, not of Ethernet: capture on one interface, not on \"any\"")]
     LinkType(u32),
-    /// A frame longer than any.
-    #[error("a frame of {0} bytes")]
-    FrameTooLong(u32),
 }
 
-/// The header of a file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Format {
-    header: [u8; FILE_HEADER_BYTES],
-    is_big_endian: bool,
-}
+/// A capture of Ethernet frames.
+#[derive(Debug)]
+pub struct Capture<R: Read>(PcapReader<io::Chain<io::Cursor<[u8; 4]>, R>>);
 
-impl Format {
-    /// Microseconds, little-endian.
-    pub const MICROSECONDS: Self = Self {
-        header: [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0],
-        is_big_endian: false,
-    };
-
-    /// Reads a file's header.
+impl<R: Read> Capture<R> {
+    /// Reads the file's header.
     ///
     /// # Errors
     /// It is another file.
-    pub fn read(from: &mut impl Read) -> Result<Self, PcapError> {
-        let mut header = [0; FILE_HEADER_BYTES];
-        from.read_exact(&mut header).map_err(|_| PcapError::Magic)?;
-        let word = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
-        let is_magic = |magic: u32| magic == MAGIC_MICROSECONDS || magic == MAGIC_NANOSECONDS;
-        let is_big_endian = match word(0) {
-            magic if is_magic(u32::from_le_bytes(magic)) => false,
-            magic if is_magic(u32::from_be_bytes(magic)) => true,
-            magic if u32::from_be_bytes(magic) == MAGIC_PCAPNG => return Err(PcapError::Pcapng),
-            _ => return Err(PcapError::Magic),
-        };
-        let format = Self { header, is_big_endian };
-        match format.number(word(20)) {
-            LINK_TYPE_ETHERNET => Ok(format),
-            other => Err(PcapError::LinkType(other)),
+    pub fn open(mut file: R) -> Result<Self, CaptureError> {
+        let mut magic = [0; 4];
+        file.read_exact(&mut magic).map_err(|_| CaptureError::Magic)?;
+        if magic == MAGIC_PCAPNG {
+            return Err(CaptureError::Pcapng);
+        }
+        let reader = PcapReader::new(io::Cursor::new(magic).chain(file)).map_err(|_| CaptureError::Magic)?;
+        match reader.header().datalink {
+            DataLink::ETHERNET => Ok(Self(reader)),
+            other => Err(CaptureError::LinkType(other.into())),
         }
     }
 
-    /// Writes the file's header.
-    ///
-    /// # Errors
-    /// When `to` does not take it.
-    pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
-        to.write_all(&self.header)
+    /// The file's header.
+    pub fn header(&self) -> PcapHeader {
+        self.0.header()
     }
 
     /// The next frame; `None` at the end. A capture that is still being made may end within a frame.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn read_frame(&self, from: &mut impl Read) -> Result<Option<Frame>, PcapError> {
-        let mut record = [0; 16];
-        if !is_there(from.read_exact(&mut record))? {
-            return Ok(None);
+    pub fn next_frame(&mut self) -> Result<Option<RawPcapPacket<'_>>, CaptureError> {
+        match self.0.next_raw_packet() {
+            None => Ok(None),
+            Some(Ok(frame)) => Ok(Some(frame)),
+            Some(Err(PcapError::IoError(error))) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Some(Err(error)) => Err(io::Error::other(error).into()),
         }
-        let [time_and_kept, length] = [&record[..12], &record[12..]];
-        let word = |bytes: &[u8]| self.number([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        let (kept, length) = (word(&time_and_kept[8..]), word(length));
-        if kept > FRAME_BYTES_MAX {
-            return Err(PcapError::FrameTooLong(kept));
-        }
-        let mut bytes = vec![0; usize::try_from(kept).map_err(|_| PcapError::FrameTooLong(kept))?];
-        let time = [word(&record), word(&record[4..])];
-        Ok(is_there(from.read_exact(&mut bytes))?.then_some(Frame { time, length, bytes }))
-    }
-
-    /// Writes a frame.
-    ///
-    /// # Errors
-    /// When `to` does not take it.
-    pub fn write_frame(&self, to: &mut impl Write, frame: &Frame) -> io::Result<()> {
-        let kept = u32::try_from(frame.bytes.len()).map_err(io::Error::other)?;
-        for number in [frame.time[0], frame.time[1], kept, frame.length] {
-            to.write_all(&if self.is_big_endian { number.to_be_bytes() } else { number.to_le_bytes() })?;
-        }
-        to.write_all(&frame.bytes)
-    }
-
-    const fn number(&self, bytes: [u8; 4]) -> u32 {
-        if self.is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
     }
 }
 
-fn is_there(read: io::Result<()>) -> io::Result<bool> {
-    match read {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
+/// The error beneath one of the crate's.
+pub(crate) fn io_error(error: PcapError) -> io::Error {
+    match error {
+        PcapError::IoError(error) => error,
+        other => io::Error::other(other),
     }
-}
-
-/// A frame as it was captured.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Frame {
-    /// Seconds, and parts of one as the file counts them.
-    pub time: [u32; 2],
-    /// How long it was; `bytes` are what was kept of it.
-    pub length: u32,
-    /// What was kept.
-    pub bytes: Vec<u8>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pcap_file::pcap::PcapWriter;
+    use pcap_file::{Endianness, TsResolution};
 
-    fn all(mut file: &[u8]) -> Result<Vec<Frame>, PcapError> {
-        let format = Format::read(&mut file)?;
+    type Frame = (u32, u32, u32, Vec<u8>);
+
+    fn file(header: PcapHeader, frames: &[Frame]) -> Vec<u8> {
+        let mut writer = PcapWriter::with_header(vec![], header).unwrap();
+        for (ts_sec, ts_frac, orig_len, data) in frames {
+            let incl_len = u32::try_from(data.len()).unwrap();
+            let frame =
+                RawPcapPacket { ts_sec: *ts_sec, ts_frac: *ts_frac, incl_len, orig_len: *orig_len, data: data.into() };
+            writer.write_raw_packet(&frame).unwrap();
+        }
+        writer.into_writer()
+    }
+
+    fn all(file: &[u8]) -> Result<Vec<Frame>, CaptureError> {
+        let mut capture = Capture::open(file)?;
         let mut frames = vec![];
-        while let Some(frame) = format.read_frame(&mut file)? {
-            frames.push(frame);
+        while let Some(frame) = capture.next_frame()? {
+            frames.push((frame.ts_sec, frame.ts_frac, frame.orig_len, frame.data.into_owned()));
         }
         Ok(frames)
     }
 
-    fn file(format: Format, frames: &[Frame]) -> Vec<u8> {
-        let mut file = vec![];
-        format.write(&mut file).unwrap();
-        frames.iter().for_each(|frame| format.write_frame(&mut file, frame).unwrap());
-        file
-    }
-
     #[test]
-    fn files_of_both_byte_orders_read_back() {
-        let frames =
-            [Frame { time: [1, 2], length: 5, bytes: vec![7; 3] }, Frame { time: [3, 4], length: 0, bytes: vec![] }];
-        let mut big = [0; FILE_HEADER_BYTES];
-        big[..4].copy_from_slice(&MAGIC_NANOSECONDS.to_be_bytes());
-        big[20..].copy_from_slice(&LINK_TYPE_ETHERNET.to_be_bytes());
-        for format in [Format::MICROSECONDS, Format::read(&mut &big[..]).unwrap()] {
-            let bytes = file(format, &frames);
+    fn files_of_both_byte_orders_read_as_they_are_however_much_was_kept_of_a_frame() {
+        let frames = [(1, 2, 1_500, vec![7; 3]), (3, 999_999_999, 0, vec![])];
+        for (endianness, ts_resolution) in
+            [(Endianness::Little, TsResolution::MicroSecond), (Endianness::Big, TsResolution::NanoSecond)]
+        {
+            let bytes = file(PcapHeader { endianness, ts_resolution, snaplen: 3, ..PcapHeader::default() }, &frames);
             assert_eq!(all(&bytes).unwrap(), frames);
-            assert_eq!(bytes[24..28], if format.is_big_endian { [0, 0, 0, 1] } else { [1, 0, 0, 0] });
-            for cut in FILE_HEADER_BYTES..bytes.len() {
+            for cut in 24..bytes.len() {
                 assert!(all(&bytes[..cut]).unwrap().len() < frames.len(), "a cut frame is none");
             }
         }
@@ -170,26 +119,13 @@ mod tests {
 
     #[test]
     fn what_is_no_capture_is_refused_in_a_sentence() {
-        let mut other_link = file(Format::MICROSECONDS, &[]);
-        other_link[20] = 113;
-        let mut pcapng = other_link.clone();
-        pcapng[..4].copy_from_slice(&MAGIC_PCAPNG.to_be_bytes());
-        let of = |length: u32| {
-            let mut bytes = file(Format::MICROSECONDS, &[Frame { time: [0; 2], length, bytes: vec![0; 4] }]);
-            bytes[32..36].copy_from_slice(&length.to_le_bytes());
-            bytes
-        };
-        let cases: [(&[u8], &str); 5] = [
-            (b"", "no pcap file"),
-            (&[0; 24], "no pcap file"),
-            (&pcapng, "editcap"),
-            (&other_link, "link type 113"),
-            (&of(FRAME_BYTES_MAX + 1), "a frame of 262145 bytes"),
-        ];
+        let other_link = file(PcapHeader { datalink: DataLink::LINUX_SLL, ..PcapHeader::default() }, &[]);
+        let pcapng = [&MAGIC_PCAPNG[..], &[0; 24]].concat();
+        let cases: [(&[u8], &str); 4] =
+            [(b"", "no pcap file"), (&[0; 24], "no pcap file"), (&pcapng, "editcap"), (&other_link, "link type 113")];
         for (bytes, sentence) in cases {
             let error = all(bytes).unwrap_err().to_string();
             assert!(error.contains(sentence), "{error}");
         }
-        assert!(all(&of(FRAME_BYTES_MAX)).unwrap().is_empty(), "it may be so long; here it ends too early");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,9 @@ use baton_stack::wire::{self, Envelope, IpSettings, Packet, protocol};
 use handoff_proto::header::HEADER_BYTES;
 use handoff_proto::seal::{ClusterSecret, SecretError, Secrets, SecretsError};
 use handoff_proto::session::{Captured, Unsealer};
+use pcap_file::pcap::{PcapWriter, RawPcapPacket};
 
-use crate::pcap::{Format, Frame, PcapError};
+use crate::pcap::{Capture, CaptureError, io_error};
 
 /// Why nothing was unsealed.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +43,7 @@ pub enum UnsealError {
         /// The file.
         path: PathBuf,
         /// Why not.
-        error: PcapError,
+        error: CaptureError,
     },
     /// The output cannot be written.
     #[error("{}: {error}", path.display())]
@@ -106,51 +107,37 @@ pub fn unseal(secrets: &Secrets, input: &Path, output: &Path) -> Result<Summary,
     let mut unsealer = Unsealer::new(secrets);
     let mut summary = Summary::default();
     // Twice through the file: a datagram may have been captured before the HELLO of its session.
-    each_frame(input, |_, frame| {
-        if let Some((_, payload)) = datagram(&frame.bytes)
-            && unsealer.open(&frame.bytes[payload.clone()]) == Captured::Hello
+    let unread = |error| UnsealError::Capture { path: input.to_owned(), error };
+    let mut capture = open(input).map_err(unread)?;
+    while let Some(frame) = capture.next_frame().map_err(unread)? {
+        if let Some((_, payload)) = datagram(&frame.data)
+            && unsealer.open(&frame.data[payload.clone()]) == Captured::Hello
         {
             summary.hellos += 1;
-            summary.foreign_hellos += u64::from(!unsealer.learn(&frame.bytes[payload]));
+            summary.foreign_hellos += u64::from(!unsealer.learn(&frame.data[payload]));
         }
-        Ok(())
-    })?;
-    let failed = |error| UnsealError::Output { path: output.to_owned(), error };
-    let mut out = BufWriter::new(File::create(output).map_err(failed)?);
-    let mut is_begun = false;
-    let format = each_frame(input, |format, frame| {
-        if !is_begun {
-            format.write(&mut out).map_err(failed)?;
-            is_begun = true;
-        }
+    }
+    let mut capture = open(input).map_err(unread)?;
+    let unwritten = |error| UnsealError::Output { path: output.to_owned(), error };
+    let file = BufWriter::new(File::create(output).map_err(unwritten)?);
+    let mut out = PcapWriter::with_header(file, capture.header()).map_err(io_error).map_err(unwritten)?;
+    while let Some(frame) = capture.next_frame().map_err(unread)? {
         summary.frames += 1;
         let opened = opened(&unsealer, &frame, &mut summary);
-        format.write_frame(&mut out, &opened.unwrap_or(frame)).map_err(failed)
-    })?;
-    if !is_begun {
-        format.write(&mut out).map_err(failed)?;
+        out.write_raw_packet(&opened.unwrap_or(frame)).map_err(io_error).map_err(unwritten)?;
     }
-    out.flush().map_err(failed)?;
+    out.into_writer().flush().map_err(unwritten)?;
     Ok(summary)
 }
 
-fn each_frame(
-    path: &Path,
-    mut handle: impl FnMut(&Format, Frame) -> Result<(), UnsealError>,
-) -> Result<Format, UnsealError> {
-    let failed = |error| UnsealError::Capture { path: path.to_owned(), error };
-    let mut file = BufReader::new(File::open(path).map_err(PcapError::from).map_err(failed)?);
-    let format = Format::read(&mut file).map_err(failed)?;
-    while let Some(frame) = format.read_frame(&mut file).map_err(failed)? {
-        handle(&format, frame)?;
-    }
-    Ok(format)
+fn open(path: &Path) -> Result<Capture<File>, CaptureError> {
+    Capture::open(File::open(path)?)
 }
 
 /// The frame with its datagram in clear, if it has one that opens.
-fn opened(unsealer: &Unsealer, frame: &Frame, summary: &mut Summary) -> Option<Frame> {
-    let (parsed, payload) = datagram(&frame.bytes)?;
-    match unsealer.open(&frame.bytes[payload]) {
+fn opened(unsealer: &Unsealer, frame: &RawPcapPacket<'_>, summary: &mut Summary) -> Option<RawPcapPacket<'static>> {
+    let (parsed, payload) = datagram(&frame.data)?;
+    match unsealer.open(&frame.data[payload]) {
         Captured::Foreign | Captured::Hello => None,
         Captured::Sealed => {
             summary.sealed += 1;
@@ -159,7 +146,9 @@ fn opened(unsealer: &Unsealer, frame: &Frame, summary: &mut Summary) -> Option<F
         Captured::Unsealed(clear) => {
             summary.unsealed += 1;
             let bytes = parsed.around(&clear);
-            Some(Frame { time: frame.time, length: u32::try_from(bytes.len()).unwrap_or(u32::MAX), bytes })
+            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            let RawPcapPacket { ts_sec, ts_frac, .. } = *frame;
+            Some(RawPcapPacket { ts_sec, ts_frac, incl_len: length, orig_len: length, data: bytes.into() })
         }
     }
 }

@@ -43,11 +43,7 @@ fn raw(bytes: &[u8]) -> Vec<u8> {
 
 /// The frames of datagrams from the front-end, as tshark reads them.
 fn read(datagrams: impl IntoIterator<Item = Vec<u8>>) -> Vec<Datagram> {
-    let mut capture = Capture::new();
-    for datagram in datagrams {
-        capture.push(FRONT_END, BACK_END, &datagram);
-    }
-    capture.read()
+    Capture::new(datagrams.into_iter().map(|datagram| (FRONT_END, BACK_END, datagram))).read()
 }
 
 #[test]
@@ -223,11 +219,10 @@ fn conversation() -> Vec<(bool, Vec<u8>)> {
 
 #[test]
 fn a_capture_is_unsealed_with_the_secret_and_read() {
-    let mut capture = Capture::new();
-    for (from_fe, datagram) in conversation() {
+    let capture = Capture::new(conversation().into_iter().map(|(from_fe, datagram)| {
         let (from, to) = if from_fe { (FRONT_END, BACK_END) } else { (BACK_END, FRONT_END) };
-        capture.push(from, to, &datagram);
-    }
+        (from, to, datagram)
+    }));
     let sealed = capture.read();
     let infos: Vec<&str> = sealed.iter().map(|frame| frame.info.as_str()).collect();
     assert_eq!(infos[0], "HELLO fe1 -> be1");

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 use std::{fs, io};
 
 use baton_stack::addr::{IpAddr, MacAddr};
 use baton_stack::wire::{Envelope, IpSettings};
-use baton_tools::pcap::{Format, Frame};
+use pcap_file::pcap::{PcapPacket, PcapWriter};
 
 const DISSECTOR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/wireshark/baton.lua");
 const PORT: u16 = 9_910;
@@ -15,7 +16,6 @@ const PORT: u16 = 9_910;
 pub(crate) struct Capture {
     folder: tempfile::TempDir,
     file: Vec<u8>,
-    frames: u32,
 }
 
 /// A datagram as tshark shows it.
@@ -41,23 +41,24 @@ pub(crate) struct Leaf {
 }
 
 impl Capture {
-    pub(crate) fn new() -> Self {
-        let mut file = vec![];
-        Format::MICROSECONDS.write(&mut file).unwrap();
-        Self { folder: tempfile::tempdir().unwrap(), file, frames: 0 }
+    /// A capture of datagrams, each with where it comes from and goes to, one a second.
+    pub(crate) fn new(datagrams: impl IntoIterator<Item = (IpAddr, IpAddr, Vec<u8>)>) -> Self {
+        let mut writer = PcapWriter::new(vec![]).unwrap();
+        for (second, (src, dst, payload)) in (0..).zip(datagrams) {
+            let (src_mac, dst_mac) = (MacAddr([2; 6]), MacAddr([4; 6]));
+            let envelope = Envelope { src_mac, dst_mac, vlan: 0, src, dst, ip: IpSettings::DEFAULT };
+            let at = envelope.udp_payload_offset();
+            let mut bytes = vec![0; at + payload.len()];
+            bytes[at..].copy_from_slice(&payload);
+            envelope.seal_udp(&mut bytes, PORT, PORT, payload.len());
+            let len = u32::try_from(bytes.len()).unwrap();
+            writer.write_packet(&PcapPacket::new(Duration::from_secs(second), len, &bytes)).unwrap();
+        }
+        Self::of(writer.into_writer())
     }
 
-    /// Adds a datagram.
-    pub(crate) fn push(&mut self, src: IpAddr, dst: IpAddr, payload: &[u8]) {
-        let (src_mac, dst_mac) = (MacAddr([2; 6]), MacAddr([4; 6]));
-        let envelope = Envelope { src_mac, dst_mac, vlan: 0, src, dst, ip: IpSettings::DEFAULT };
-        let at = envelope.udp_payload_offset();
-        let mut bytes = vec![0; at + payload.len()];
-        bytes[at..].copy_from_slice(payload);
-        envelope.seal_udp(&mut bytes, PORT, PORT, payload.len());
-        let frame = Frame { time: [self.frames, 0], length: u32::try_from(bytes.len()).unwrap(), bytes };
-        Format::MICROSECONDS.write_frame(&mut self.file, &frame).unwrap();
-        self.frames += 1;
+    fn of(file: Vec<u8>) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), file }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -72,8 +73,7 @@ impl Capture {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tcb"));
         command.args(["unseal", "--secret"]).arg(path("secret")).arg(path("in.pcap")).arg(path("out.pcap"));
         let done = command.output().unwrap();
-        let opened =
-            Self { folder: tempfile::tempdir().unwrap(), file: fs::read(path("out.pcap")).unwrap(), frames: 0 };
+        let opened = Self::of(fs::read(path("out.pcap")).unwrap());
         (done.status.code(), String::from_utf8(done.stderr).unwrap(), opened)
     }
 
