@@ -13,7 +13,9 @@ use baton_stack::time::Duration;
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{ImageError, NEVER, duration, growth_numbers, growth_of, micros};
+use super::ImageError;
+use super::block::{growth_numbers, growth_of};
+use super::times::{NEVER, duration, micros};
 use crate::codec::{Reader, Wire};
 
 /// Bytes of one run.

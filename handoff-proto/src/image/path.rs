@@ -11,7 +11,8 @@ use baton_stack::time::Duration;
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{ImageError, duration, micros};
+use super::ImageError;
+use super::times::{duration, micros};
 
 const FLAG_SIZING: u8 = 1 << 0;
 const FLAG_CLAIM: u8 = 1 << 1;

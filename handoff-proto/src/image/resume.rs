@@ -6,7 +6,9 @@
 //!        validator 32, name: the rest, 1 to 1,024 bytes
 //! ```
 
-use super::{ImageError, NEVER, PART_HEADER_LEN, ensure_end, put_part};
+use super::ImageError;
+use super::parts::{PART_HEADER_LEN, ensure_end, put_part};
+use super::times::NEVER;
 use crate::codec::{Reader, Wire};
 
 /// The longest name of a content, in bytes. A response whose content has a longer one goes on where it began.

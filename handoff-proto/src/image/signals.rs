@@ -12,7 +12,8 @@ use baton_stack::tcp::{Frozen, FrozenTuning, SeqNum, Signals};
 use zerocopy::byteorder::big_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{ImageError, NEVER, duration, micros};
+use super::ImageError;
+use super::times::{NEVER, duration, micros};
 
 const FLAG_ECN: u8 = 1 << 0;
 const FLAG_ECHO: u8 = 1 << 1;
