@@ -11,7 +11,9 @@
 #![forbid(unsafe_code)]
 
 pub mod ahead;
+mod burst;
 pub mod config;
+mod held;
 mod link;
 mod messages;
 mod moves;
@@ -23,6 +25,8 @@ pub mod serving;
 pub mod settings;
 pub mod stats;
 mod tails;
+#[cfg(test)]
+mod two_front_ends;
 mod wishes;
 
 pub use node::BackEnd;

@@ -68,6 +68,11 @@ impl Link {
         }
     }
 
+    /// Whether the lease has ended since the link had its last turn.
+    pub(crate) fn has_lapsed(&self, now: Instant) -> bool {
+        self.was_leased && !self.holder.is_valid(now)
+    }
+
     /// When one of its parts has something to do.
     pub(crate) fn poll_at(&self) -> Option<Instant> {
         let always = earliest(self.holder.poll_at(), self.formers.poll_at());
@@ -94,6 +99,11 @@ impl Directory {
     /// Where messages to these nodes go.
     pub(crate) fn outbox<'a>(&'a self, sessions: &'a mut Sessions, drops: &'a mut DropCounters) -> Out<'a> {
         Out { directory: self, sessions, drops }
+    }
+
+    /// Whether a node with this address is named.
+    pub(crate) fn names(&self, addr: IpAddr) -> bool {
+        self.addr == addr || self.nodes.iter().any(|(.., node)| *node == addr)
     }
 
     /// The sessions with all nodes, the front-end first.

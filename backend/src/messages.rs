@@ -48,7 +48,7 @@ impl<S: Service> BackEnd<S> {
         }
     }
 
-    fn handle_message<T: Transmit>(
+    pub(crate) fn handle_message<T: Transmit>(
         &mut self,
         now: Instant,
         peer: PeerIndex,

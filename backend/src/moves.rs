@@ -224,7 +224,7 @@ impl<S: Service> BackEnd<S> {
                 entry.formers.remove(attempt.c);
                 self.stats.installed += 1;
                 let held = self.hold.take(&flow);
-                self.release_held(now, &flow, held, tx);
+                self.release_held(now, &flow, held, Some(link), tx);
             }
             Err(reason) => {
                 if ready.is_some() {
@@ -232,11 +232,11 @@ impl<S: Service> BackEnd<S> {
                 }
                 entry.recipient.refuse(now, attempt, donor, reason, &mut out);
                 self.stats.refused += 1;
-                // What waits for it goes back (R11): the front-end knows who has the connection now.
+                // What waits for it goes back (R11): its front-end knows who has the connection now.
                 if let Ok(image) = Image::decode(&image) {
                     let flow = image.tcb.flow;
                     let held = self.hold.take(&flow);
-                    self.release_held(now, &flow, held, tx);
+                    self.release_held(now, &flow, held, Some(link), tx);
                 }
             }
         }
@@ -247,7 +247,7 @@ impl<S: Service> BackEnd<S> {
         if self.links[link].recipient.has_given_up() {
             for flow in self.links[link].recipient.take_given_up() {
                 let held = self.hold.take(&flow);
-                self.release_held(now, &flow, held, tx);
+                self.release_held(now, &flow, held, Some(link), tx);
             }
         }
     }

@@ -7,7 +7,7 @@
 //!                                          unknown: held, until its image comes or the time is over
 //!  poll  --> timers --> connections that have something to do --> segments --> messages
 //! ```
-//! moves.rs freezes and thaws; link.rs is what there is per front-end.
+//! moves.rs freezes and thaws; link.rs is what there is per front-end; burst.rs tells whose a written frame is.
 
 use std::collections::HashMap;
 
@@ -292,49 +292,6 @@ impl<S: Service> BackEnd<S> {
         Ok(())
     }
 
-    /// Lets a held frame in, now that its connection is here, or sends it back to the front-end.
-    pub(crate) fn release_held<T: Transmit>(&mut self, now: Instant, flow: &Flow, frames: Vec<Vec<u8>>, tx: &mut T) {
-        for frame in frames {
-            let result = match self.flows.get(flow) {
-                Some(&Place::Owned(key)) => self.take_held(now, key, &frame),
-                Some(&Place::Leaving(_)) | None => self.return_held(now, frame, tx),
-            };
-            if let Err(reason) = result {
-                self.ports.drops.count(reason);
-            }
-        }
-    }
-
-    fn take_held(&mut self, now: Instant, key: ConnKey, frame: &[u8]) -> Result<(), DropReason> {
-        let ip = self.reparse(frame)?;
-        ip.verify_transport(frame, RxChecksum::Unknown)?;
-        self.handle_segment(now, key, &Segment::parse(&frame[ip.l4])?.with_ecn(ip.ecn))
-    }
-
-    fn return_held<T: Transmit>(&mut self, now: Instant, mut frame: Vec<u8>, tx: &mut T) -> Result<(), DropReason> {
-        let ip = self.reparse(&frame)?;
-        // Connections of several front-ends cannot be told apart by their packets; one that is not theirs they drop.
-        let link = self.links.iter().find(|link| link.holder.is_valid(now)).ok_or(DropReason::LeaseExpired)?;
-        let front_end = link.directory.addr;
-        let (port, mac) = self.ports.resolve(front_end, now)?;
-        let src = self.ports.interface(port).ok_or(DropReason::HoldExpired)?.mac;
-        wire::forward_in_place(&mut frame, &ip, src, mac)?;
-        let sent = tx.transmit(port, frame.len(), |buffer| {
-            buffer[..frame.len()].copy_from_slice(&frame);
-            frame.len()
-        });
-        self.stats.returned += 1;
-        if sent { Ok(()) } else { Err(DropReason::TransmitFull) }
-    }
-
-    fn reparse(&self, frame: &[u8]) -> Result<IpLayers, DropReason> {
-        let vlan = self.settings.interfaces.first().map_or(0, |interface| interface.vlan);
-        match wire::parse(frame, vlan)? {
-            Layers { packet: Packet::Ip(ip), .. } => Ok(ip),
-            Layers { packet: Packet::Arp(_), .. } => Err(DropReason::Malformed),
-        }
-    }
-
     /// Puts a connection on the list of those that may have something to do.
     pub(crate) fn wake(&mut self, key: ConnKey) {
         if let Some(conn) = self.engine.get_mut(key)
@@ -537,7 +494,7 @@ impl<S: Service> BackEnd<S> {
         self.links[link].releases.clear();
         self.links[link].tails.clear(&mut self.server.store);
         while let Some((flow, frames)) = self.hold.take_any() {
-            self.release_held(now, &flow, frames, tx);
+            self.release_held(now, &flow, frames, None, tx);
         }
     }
 
@@ -687,7 +644,7 @@ impl<S: Service> Node for BackEnd<S> {
             self.poll_donors(now);
             self.poll_fetches(now);
             while let Some((flow, frames)) = self.hold.take_expired(now) {
-                self.release_held(now, &flow, frames, tx);
+                self.release_held(now, &flow, frames, None, tx);
             }
             self.continue_stop(now);
             if self.has_work {
@@ -768,10 +725,13 @@ impl<S: Service> Node for BackEnd<S> {
         self.stop_at.is_some() && self.engine.is_empty() && self.frozen.is_empty() && is_silent
     }
 
-    /// What was written under a lease must not leave after it (R2). The frames do not say whose they are: where one of several leases
-    /// has ended within this turn, what the others allow is lost with the rest, once, as on a bad link.
+    /// What was written under a lease must not leave after it (R2).
     fn may_transmit(&self, now: Instant) -> bool {
-        self.links.iter().all(|link| !link.was_leased || link.holder.is_valid(now))
+        !self.links.iter().any(|link| link.has_lapsed(now))
+    }
+
+    fn may_transmit_frame(&self, now: Instant, frame: &[u8]) -> bool {
+        self.may_leave(now, frame)
     }
 }
 

@@ -99,6 +99,12 @@ impl Formers {
         Some(*former)
     }
 
+    /// Whether a connection of this flow was given away.
+    #[must_use]
+    pub fn knows(&self, flow: &Flow) -> bool {
+        self.by_flow.contains_key(flow)
+    }
+
     /// What is known of a connection.
     #[must_use]
     pub fn of(&self, c: ConnId) -> Option<&Former> {

@@ -159,6 +159,12 @@ impl Neighbors {
         mac == multicast_mac(group) && (group == ALL_NODES || reports.groups.binary_search(&group).is_ok())
     }
 
+    /// Whether `addr` is known by this Ethernet address.
+    #[must_use]
+    pub fn is_at(&self, addr: IpAddr, mac: MacAddr) -> bool {
+        self.position(addr).is_ok_and(|at| self.table.get(at).is_some_and(|neighbor| neighbor.mac == Some(mac)))
+    }
+
     /// The Ethernet address of the next hop towards `dst`. When it is not known it is asked for in the next
     /// [`Neighbors::poll`].
     ///

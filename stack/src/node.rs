@@ -125,4 +125,11 @@ pub trait Node {
     /// Called by the shell right before each transmit burst with the clock read again: whether frames written at
     /// or before now may still leave (ownership rule R2: a burst past the node's lease is dropped).
     fn may_transmit(&self, now: Instant) -> bool;
+
+    /// Called as [`Node::may_transmit`] is where that says no, for each frame of the burst: whether this one may leave all the same. Only a node
+    /// with several leases has a reason to say yes.
+    fn may_transmit_frame(&self, now: Instant, frame: &[u8]) -> bool {
+        let _ = (now, frame);
+        false
+    }
 }

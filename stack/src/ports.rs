@@ -165,6 +165,12 @@ impl Ports {
         Ok((self.ports[at].interface().port, mac))
     }
 
+    /// Whether `addr` is a neighbour, known by this Ethernet address.
+    #[must_use]
+    pub fn is_at(&self, addr: IpAddr, mac: MacAddr) -> bool {
+        self.ports.iter().any(|neighbors| neighbors.is_at(addr, mac))
+    }
+
     /// As [`Ports::resolve`], with the interface's place.
     fn way_to(&mut self, dst: IpAddr, now: Instant) -> Result<(usize, MacAddr), DropReason> {
         let at = self
@@ -263,7 +269,10 @@ fn handle_icmp<F: Frame, T: Transmit>(
 }
 
 /// The flow of a segment that a client sent.
-fn flow_of(frame: &[u8], ip: &IpLayers) -> Result<Flow, DropReason> {
+///
+/// # Errors
+/// [`DropReason::Truncated`].
+pub fn flow_of(frame: &[u8], ip: &IpLayers) -> Result<Flow, DropReason> {
     let header = &frame[ip.l4.clone()];
     if header.len() < TCP_HEADER_LEN {
         return Err(DropReason::Truncated);

@@ -65,7 +65,9 @@ pub fn run<N: Node>(node: &mut N, ports: &mut Ports, inbox: &ControlInbox<N>, id
         node.poll(now, &mut tx);
         // Read again: what was written under a lease must not leave after it.
         let now = clock.now();
-        worked |= 0 < if node.may_transmit(now) { tx.flush(ports) } else { tx.discard() };
+        let discarded =
+            if node.may_transmit(now) { 0 } else { tx.discard(|frame| node.may_transmit_frame(now, frame)) };
+        worked |= 0 < discarded + tx.flush(ports);
         if stopping && node.is_stopped() {
             break Outcome::Stopped;
         }

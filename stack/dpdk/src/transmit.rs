@@ -82,9 +82,13 @@ impl TxBurst {
         queued
     }
 
-    /// Drops what is queued because the node may not speak any more. Returns how many frames there were.
-    pub fn discard(&mut self) -> usize {
-        let discarded = self.queues.iter_mut().map(|queue| queue.frames.free_all()).sum();
+    /// Drops what is queued and may not leave any more. Returns how many frames that were.
+    pub fn discard(&mut self, may_leave: impl Fn(&[u8]) -> bool) -> usize {
+        let queued = self.queued();
+        for queue in &mut self.queues {
+            queue.frames.retain(|frame| may_leave(frame.bytes()));
+        }
+        let discarded = queued - self.queued();
         for _ in 0..discarded {
             self.drops.count(DropReason::LeaseExpired);
         }

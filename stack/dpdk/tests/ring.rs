@@ -139,6 +139,17 @@ fn a_node_that_may_not_speak_is_silent() {
 }
 
 #[test]
+fn of_a_burst_that_may_not_leave_as_a_whole_only_what_may_leaves() {
+    let mut room = Room::simple();
+    room.ask(Ask::MayTransmitOnly(2));
+    room.ask(Ask::Write(5));
+    assert_eq!(room.receive(1)[0].bytes()[14], 2);
+    let stats = room.stop(Stop::Immediate).stats;
+    assert_eq!((stats.drops.of(DropReason::LeaseExpired), stats.drops.total()), (4, 4));
+    assert_eq!((stats.ports[0].counted.tx_packets, stats.ports[0].tx_unsent), (1, 0));
+}
+
+#[test]
 fn a_clean_stop_waits_for_the_node_and_sends_its_last_words() {
     let mut room = Room::new(Mirror { stops_at_once: false, ..Mirror::default() }, 64, 4_095, Idle::Adaptive);
     room.handle.stop(Stop::Clean);

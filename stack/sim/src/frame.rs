@@ -132,8 +132,8 @@ pub trait SimNode: Any {
     fn begin_stop(&mut self, now: Instant);
     /// [`Node::is_stopped`].
     fn has_stopped(&self) -> bool;
-    /// [`Node::may_transmit`].
-    fn may_send(&self, now: Instant) -> bool;
+    /// [`Node::may_transmit`], or [`Node::may_transmit_frame`].
+    fn may_send(&self, now: Instant, frame: &SimFrame) -> bool;
 }
 
 impl<N: Node + 'static> SimNode for N {
@@ -157,8 +157,8 @@ impl<N: Node + 'static> SimNode for N {
         self.is_stopped()
     }
 
-    fn may_send(&self, now: Instant) -> bool {
-        self.may_transmit(now)
+    fn may_send(&self, now: Instant, frame: &SimFrame) -> bool {
+        self.may_transmit(now) || self.may_transmit_frame(now, frame.bytes())
     }
 }
 

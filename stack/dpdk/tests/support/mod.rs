@@ -50,6 +50,8 @@ pub mod order {
 pub enum Ask {
     /// Whether it may transmit from now on.
     MayTransmit(bool),
+    /// Not to transmit from now on, but for frames with this byte behind their Ethernet header.
+    MayTransmitOnly(u8),
     /// To write so many frames in its next poll.
     Write(usize),
     /// To be done with an orderly stop from now on.
@@ -64,6 +66,7 @@ pub enum Ask {
 #[derive(Debug)]
 pub struct Mirror {
     pub may_transmit: bool,
+    pub exempt: Option<u8>,
     pub write: usize,
     pub written: usize,
     pub refused: usize,
@@ -75,7 +78,16 @@ pub struct Mirror {
 
 impl Default for Mirror {
     fn default() -> Self {
-        Self { may_transmit: true, write: 0, written: 0, refused: 0, stops: 0, stopped: false, stops_at_once: true }
+        Self {
+            may_transmit: true,
+            exempt: None,
+            write: 0,
+            written: 0,
+            refused: 0,
+            stops: 0,
+            stopped: false,
+            stops_at_once: true,
+        }
     }
 }
 
@@ -133,6 +145,7 @@ impl Node for Mirror {
     fn handle_command(&mut self, _: Instant, ask: Ask) -> Self::Reply {
         match ask {
             Ask::MayTransmit(may) => self.may_transmit = may,
+            Ask::MayTransmitOnly(byte) => (self.may_transmit, self.exempt) = (false, Some(byte)),
             Ask::Write(frames) => self.write = frames,
             Ask::BeStopped => self.stopped = true,
             Ask::Counts => {}
@@ -158,6 +171,10 @@ impl Node for Mirror {
 
     fn may_transmit(&self, _: Instant) -> bool {
         self.may_transmit
+    }
+
+    fn may_transmit_frame(&self, _: Instant, frame: &[u8]) -> bool {
+        self.exempt.is_some() && frame.get(14) == self.exempt.as_ref()
     }
 }
 

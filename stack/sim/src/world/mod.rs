@@ -431,15 +431,14 @@ impl<O: Observer> World<O> {
         }
     }
 
-    /// Asks the node whether its burst may still leave, and sends it.
-    fn depart(&mut self, device: DeviceId, frames: Vec<(PortId, SimFrame)>) {
+    /// Asks the node which frames of its burst may still leave, and sends those.
+    fn depart(&mut self, device: DeviceId, mut frames: Vec<(PortId, SimFrame)>) {
         let now = self.now;
         let Some(slot) = self.slot_mut(device) else { return };
         let Some(node) = slot.node.as_deref() else { return };
-        if !frames.is_empty() && !node.may_send(slot.settings.clock.read(now)) {
-            slot.counters.held_back += u64::try_from(frames.len()).unwrap_or(0);
-            return;
-        }
+        let (written, local) = (frames.len(), slot.settings.clock.read(now));
+        frames.retain(|(_, frame)| node.may_send(local, frame));
+        slot.counters.held_back += u64::try_from(written - frames.len()).unwrap_or(0);
         for (port, mut frame) in frames {
             self.tags += 1;
             frame.tag = self.tags;
