@@ -6,7 +6,7 @@
 //! | `image` | an image: what decodes is written again as the same, and what thaws can live |
 //! | `messages` | a datagram after unsealing |
 //! | `http` | requests of one connection, in pieces of any length |
-//! | `nodes` | frames into a front-end and a back-end that know each other |
+//! | `nodes` | frames into a front-end and two back-ends that know each other, and hand connections over |
 //!
 //! `ci/fuzz` runs them under libFuzzer, with coverage to guide it. What it finds is kept in `crashes/TARGET/`, and a plain test
 //! plays it, and the seeds, and some noise, for ever.

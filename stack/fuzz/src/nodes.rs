@@ -1,6 +1,6 @@
-//! Frames into a front-end and a back-end that know each other: a client that may say anything, and strangers.
+//! Frames into a front-end and two back-ends that know each other: a client that may say anything, and strangers.
 //!
-//! Neither may panic, be busy for ever, or send what no network takes.
+//! None may panic, be busy for ever, or send what no network takes.
 
 use std::collections::VecDeque;
 
@@ -22,21 +22,24 @@ const SECRET: &[u8] = b"the secret of a cluster that is played with, 32 bytes an
 const HEADROOM: usize = 128;
 const CLIENT_MAC: MacAddr = mac(1);
 const FRONT_END: u8 = 10;
-const BACK_END: u8 = 21;
+const BACK_ENDS: [u8; 2] = [21, 22];
+const HOSTS: [u8; 3] = [FRONT_END, BACK_ENDS[0], BACK_ENDS[1]];
 const VIP: [u8; 4] = [10, 77, 0, 100];
 /// Connections of each node.
 const CONNECTIONS: u32 = 16;
-/// More turns than either ever needs between two inputs.
+/// More turns than all ever need between two inputs.
 const TURNS_MAX: u32 = 4_000;
 const CLUSTER_PORT: u16 = 9_910;
 /// What clients say.
-const PHRASES: [&[u8]; 6] = [
+const PHRASES: [&[u8]; 7] = [
     b"GET /bytes/5000 HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET /be1/chunked/300?seed=7 HTTP/1.1\r\nHost: a\r\n\r\n",
     b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n0123456789",
     b"GET / HTTP/1.0\r\n\r\n",
     b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     b"GET /",
+    // The other back-end's: the connection goes there, and PREFETCH goes ahead of it.
+    b"GET /be2/bytes/3000 HTTP/1.1\r\nHost: a\r\n\r\n",
 ];
 
 const fn mac(host: u8) -> MacAddr {
@@ -98,7 +101,7 @@ impl Transmit for Wire {
 struct Cluster {
     now: Instant,
     front_end: FrontEnd,
-    back_end: BackEnd<Probe>,
+    back_ends: [BackEnd<Probe>; 2],
     wire: Wire,
     /// The client's connection: what is acknowledged, and said.
     ack: SeqNum,
@@ -109,11 +112,16 @@ struct Cluster {
 }
 
 pub(crate) fn run(bytes: &[u8]) {
+    let _ = play(bytes);
+}
+
+fn play(bytes: &[u8]) -> Cluster {
     let mut cluster = Cluster::start();
     let mut input = Input::new(bytes);
     while !input.is_empty() {
         cluster.step(&mut input);
     }
+    cluster
 }
 
 impl Cluster {
@@ -121,14 +129,15 @@ impl Cluster {
         let mut cluster = Self {
             now: Instant::from_micros(1_000_000),
             front_end: front_end(),
-            back_end: back_end(),
+            back_ends: [back_end("be1", BACK_ENDS[0]), back_end("be2", BACK_ENDS[1])],
             wire: Wire::default(),
             ack: SeqNum(0),
             seq: SeqNum(1_000),
             port: 40_000,
             faults: VecDeque::new(),
         };
-        cluster.pass(Duration::from_millis(400));
+        // All have leases, and the back-ends have heard of each other.
+        cluster.pass(Duration::from_millis(1_000));
         cluster
     }
 
@@ -159,7 +168,7 @@ impl Cluster {
                 // Anything, to either.
                 let len = usize::from(input.u16() % 1_519);
                 let mut frame = input.take(len).to_vec();
-                let host = if input.byte() & 1 == 0 { FRONT_END } else { BACK_END };
+                let host = host(input);
                 if let Some(destination) = frame.get_mut(..6) {
                     destination.copy_from_slice(&mac(host).0);
                 }
@@ -205,7 +214,7 @@ impl Cluster {
 
     /// A datagram that claims to be of the cluster.
     fn datagram(&mut self, input: &mut Input<'_>) {
-        let (from, to) = if input.byte() & 1 == 0 { (FRONT_END, BACK_END) } else { (BACK_END, FRONT_END) };
+        let (from, to) = (host(input), host(input));
         let envelope = envelope(mac(from), to, [10, 77, 0, from], [10, 77, 0, to]);
         let len = usize::from(input.byte()) * 4;
         let bytes = input.take(len);
@@ -218,7 +227,7 @@ impl Cluster {
 
     /// A packet of any protocol.
     fn packet(&mut self, input: &mut Input<'_>) {
-        let host = if input.byte() & 1 == 0 { FRONT_END } else { BACK_END };
+        let host = host(input);
         let envelope =
             envelope(CLIENT_MAC, host, [10, 77, 0, 1], if input.byte() & 1 == 0 { VIP } else { [10, 77, 0, host] });
         let of = [protocol::ICMP, protocol::UDP, protocol::TCP, protocol::ICMPV6][usize::from(input.byte() % 4)];
@@ -238,11 +247,14 @@ impl Cluster {
             while let Some(frame) = self.wire.0.pop_front() {
                 self.deliver(frame);
             }
-            let next = [self.front_end.poll_at(), self.back_end.poll_at()].into_iter().flatten().min();
+            let [a, b] = &self.back_ends;
+            let next = [self.front_end.poll_at(), a.poll_at(), b.poll_at()].into_iter().flatten().min();
             let Some(at) = next.filter(|at| *at <= end) else { break };
             self.now = at.max(self.now);
             self.front_end.poll(self.now, &mut self.wire);
-            self.back_end.poll(self.now, &mut self.wire);
+            for back_end in &mut self.back_ends {
+                back_end.poll(self.now, &mut self.wire);
+            }
             if self.wire.0.is_empty() && at <= self.now {
                 // Somebody has more to do at once; the clock goes on all the same.
                 self.now = self.now + Duration::from_micros(1);
@@ -263,10 +275,12 @@ impl Cluster {
         if to == CLIENT_MAC || is_for_all {
             self.hear(frame.bytes());
         }
-        if to == mac(BACK_END) || is_for_all {
-            let mut copy = Buffer::new(frame.bytes());
-            if let Verdict::Forward(_) = self.back_end.handle_frame(now, PortId(0), &mut copy, &mut self.wire) {
-                self.wire.0.push_back(copy);
+        for (back_end, host) in self.back_ends.iter_mut().zip(BACK_ENDS) {
+            if to == mac(host) || is_for_all {
+                let mut copy = Buffer::new(frame.bytes());
+                if let Verdict::Forward(_) = back_end.handle_frame(now, PortId(0), &mut copy, &mut self.wire) {
+                    self.wire.0.push_back(copy);
+                }
             }
         }
         if (to == mac(FRONT_END) || is_for_all)
@@ -291,6 +305,10 @@ impl Cluster {
     }
 }
 
+fn host(input: &mut Input<'_>) -> u8 {
+    HOSTS[usize::from(input.byte()) % HOSTS.len()]
+}
+
 fn envelope(src_mac: MacAddr, to: u8, src: [u8; 4], dst: [u8; 4]) -> Envelope {
     let (src, dst, ip) = (IpAddr::from(src), IpAddr::from(dst), IpSettings::DEFAULT);
     Envelope { src_mac, dst_mac: mac(to), vlan: 0, src, dst, ip }
@@ -312,6 +330,8 @@ fn front_end() -> FrontEnd {
     let text = common("fe1", "id = 1\n", FRONT_END)
         + "[[listener]]\naddress = \"10.77.0.100\"\nport = 80\n\
            [[backend]]\nname = \"be1\"\naddress = \"10.77.0.21\"\n\
+           [[backend]]\nname = \"be2\"\naddress = \"10.77.0.22\"\n\
+           [[route]]\npath_prefix = \"/be2/\"\nstrip_prefix = true\nbackends = [\"be2\"]\n\
            [[route]]\npath_prefix = \"/be1/\"\nstrip_prefix = true\nbackends = [\"be1\"]\n\
            [[route]]\nbackends = [\"be1\"]\n";
     let config = baton_frontend::config::parse("fe1.toml", &text).unwrap_or_else(|error| panic!("{error}"));
@@ -320,17 +340,35 @@ fn front_end() -> FrontEnd {
     FrontEnd::new(baton_frontend::Settings::new(&config, life))
 }
 
-fn back_end() -> BackEnd<Probe> {
-    let text = common("be1", "", BACK_END)
+fn back_end(name: &str, host: u8) -> BackEnd<Probe> {
+    let text = common(name, "", host)
         + "[[frontend]]\nname = \"fe1\"\naddress = \"10.77.0.10\"\n[serve]\nprobe = true\nidentify = true\n";
-    let config = baton_backend::config::parse("be1.toml", &text).unwrap_or_else(|error| panic!("{error}"));
-    let (boot, macs) = (Boot(1), &[mac(BACK_END)]);
-    let life = baton_backend::settings::Life {
-        boot,
-        seed: [2; 32],
-        secrets: secret().into(),
-        macs,
-        unix_at_origin_s: 1_800_000_000,
-    };
+    let config = baton_backend::config::parse("be.toml", &text).unwrap_or_else(|error| panic!("{error}"));
+    let (boot, macs) = (Boot(1), &[mac(host)]);
+    let (seed, secrets) = ([host; 32], secret().into());
+    let life = baton_backend::settings::Life { boot, seed, secrets, macs, unix_at_origin_s: 1_800_000_000 };
     BackEnd::new(baton_backend::Settings::new(&config, life), Probe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton_backend::stats::{Command, Reply};
+
+    /// Else the fuzzer would have to find the way there alone.
+    #[test]
+    fn seeds_bring_hints_ahead_of_connections_that_come() {
+        let (mut received, mut used, mut moved) = (0, 0, 0);
+        for seed in crate::seeds(crate::Target::Nodes) {
+            let mut cluster = play(&seed);
+            let now = cluster.now;
+            for back_end in &mut cluster.back_ends {
+                let Reply::Stats(numbers) = back_end.handle_command(now, Command::Stats) else { panic!("numbers") };
+                received += numbers.prefetches.received;
+                used += numbers.prefetches.used;
+                moved += numbers.stats.handoffs_done;
+            }
+        }
+        assert!(received >= 2 && used >= 1 && moved >= 2, "{received} hints, {used} used, {moved} moves");
+    }
 }

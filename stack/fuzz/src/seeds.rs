@@ -61,12 +61,15 @@ fn messages() -> Vec<Vec<u8>> {
     kinds.chain([over]).collect()
 }
 
-/// A connection each: SYN, request, acknowledgments, time.
+/// A connection each: SYN, request, acknowledgments, time. And two that go to the other back-end: between requests, and in the middle of a pipeline.
 fn visits() -> Vec<Vec<u8>> {
     let syn: &[u8] = &[0, 0, 0, 0, 3, 0xe8, 0];
     let acknowledge: &[u8] = &[4, 0];
     let wait: &[u8] = &[7, 10];
-    (0..6_u8)
-        .map(|phrase| [syn, acknowledge, &[1, phrase, 0], wait, acknowledge, wait, &[1, 0, 0], wait].concat())
-        .collect()
+    let [here, there]: [&[u8]; 2] = [&[1, 0, 0], &[1, 6, 0]];
+    let visit = |said: &[&[u8]]| [&[syn, acknowledge], said].concat().concat();
+    let phrases = (0..6_u8).map(|phrase| visit(&[&[1, phrase, 0], wait, acknowledge, wait, here, wait]));
+    let apart = visit(&[here, wait, acknowledge, wait, there, wait, acknowledge, wait, here, wait, acknowledge]);
+    let pipelined = visit(&[here, there, here, wait, acknowledge, wait, acknowledge, wait, acknowledge, wait]);
+    phrases.chain([apart, pipelined]).collect()
 }
