@@ -7,15 +7,7 @@ use crate::tcp::{Algorithm, TcpConfig};
 /// Ten segments, and no more to say.
 const TEN: &str = "
     20 push 14600
-    20 out A 1 len 1460
-    20 out A 1461 len 1460
-    20 out A 2921 len 1460
-    20 out A 4381 len 1460
-    20 out A 5841 len 1460
-    20 out A 7301 len 1460
-    20 out A 8761 len 1460
-    20 out A 10221 len 1460
-    20 out A 11681 len 1460
+    20 out A 1 len 1460 times 9
     20 out PA 13141 len 1460
 ";
 
@@ -166,16 +158,12 @@ fn what_overtakes_the_boundary_of_a_move_is_no_loss() {
     let crossing = |end: &str| {
         let script = "30 in  A 1 ack 2921 => acked
              30 push 5840
-             30 out A 14601 len 1460
-             30 out A 16061 len 1460
-             30 out A 17521 len 1460
+             30 out A 14601 len 1460 times 3
              30 out PA 18981 len 1460
              30 boundary
              31 in  A 1 ack 5841 => acked
              31 push 5840
-             31 out A 20441 len 1460
-             31 out A 21901 len 1460
-             31 out A 23361 len 1460
+             31 out A 20441 len 1460 times 3
              31 out PA 24821 len 1460
              40 in  A 1 ack 14601 => acked
              40 cwnd 29200
@@ -219,10 +207,7 @@ fn what_overtakes_the_boundary_of_a_move_is_no_loss() {
          40 in  A 1 ack 14601 => acked
          # Behind the boundary all is as ever.
          50 push 7300
-         50 out A 14601 len 1460
-         50 out A 16061 len 1460
-         50 out A 17521 len 1460
-         50 out A 18981 len 1460
+         50 out A 14601 len 1460 times 4
          50 out PA 20441 len 1460
          60 in  A 1 ack 14601 =>
          60 in  A 1 ack 14601 =>

@@ -7,16 +7,7 @@ use crate::tcp::{Algorithm, TcpConfig};
 /// Ten segments in flight: the initial window (RFC 6928), of twenty.
 const TEN_SENT: &str = "
     20 push 29200
-    20 out A 1 len 1460
-    20 out A 1461 len 1460
-    20 out A 2921 len 1460
-    20 out A 4381 len 1460
-    20 out A 5841 len 1460
-    20 out A 7301 len 1460
-    20 out A 8761 len 1460
-    20 out A 10221 len 1460
-    20 out A 11681 len 1460
-    20 out A 13141 len 1460
+    20 out A 1 len 1460 times 10
 ";
 
 fn reno() -> TcpConfig {
@@ -126,11 +117,7 @@ fn a_partial_acknowledgment_shows_the_next_hole() {
          40 out A 2921 len 1460
          41 in  A 1 ack 17521 => acked
          41 cwnd 7300
-         41 out A 17521 len 1460
-         41 out A 18981 len 1460
-         41 out A 20441 len 1460
-         41 out A 21901 len 1460
-         41 out A 23361 len 1460",
+         41 out A 17521 len 1460 times 5",
     );
 }
 
@@ -176,9 +163,7 @@ fn holes_between_sacked_ranges_are_sent_again_once() {
          # What was sent again has come; the tenth, sent long before it, has not: lost (RFC 8985).
          50 in  A 1 ack 4381 sack 14601-17521,5841-13141 => acked
          50 out A 13141 len 1460
-         50 out A 17521 len 1460
-         50 out A 18981 len 1460
-         50 out A 20441 len 1460
+         50 out A 17521 len 1460 times 3
          52 in  A 1 ack 13141 sack 14601-17521 => acked
          52 out A 21901 len 1460",
     );
@@ -234,9 +219,7 @@ fn after_a_timeout_everything_is_sent_again_in_slow_start() {
          260 out A 16061 len 1460
          270 in  A 1 ack 14601 => acked
          270 cwnd 7300
-         270 out A 17521 len 1460
-         270 out A 18981 len 1460
-         270 out A 20441 len 1460",
+         270 out A 17521 len 1460 times 3",
     );
 }
 
@@ -251,15 +234,10 @@ fn a_second_timeout_halves_nothing_more() {
          630 in  A 1 ack 14601 => acked
          # Slow start up to half of what was in flight.
          630 cwnd 4380
-         630 out A 14601 len 1460
-         630 out A 16061 len 1460
-         630 out A 17521 len 1460
+         630 out A 14601 len 1460 times 3
          640 in  A 1 ack 17521 => acked
          640 cwnd 7300
-         640 out A 18981 len 1460
-         640 out A 20441 len 1460
-         640 out A 21901 len 1460
-         640 out A 23361 len 1460",
+         640 out A 18981 len 1460 times 4",
     );
 }
 
@@ -305,15 +283,7 @@ fn who_has_little_to_say_gets_no_greater_window() {
          30 in  A 1 ack 1461 => acked
          30 cwnd 14600
          40 push 14600
-         40 out A 1461 len 1460
-         40 out A 2921 len 1460
-         40 out A 4381 len 1460
-         40 out A 5841 len 1460
-         40 out A 7301 len 1460
-         40 out A 8761 len 1460
-         40 out A 10221 len 1460
-         40 out A 11681 len 1460
-         40 out A 13141 len 1460
+         40 out A 1461 len 1460 times 9
          40 out PA 14601 len 1460
          50 in  A 1 ack 4381 => acked
          50 cwnd 17520",

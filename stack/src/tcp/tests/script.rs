@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! <ms> in  <flags> <seq> [len n] [ack n] [win n] [options] [=> what came of it]
-//! <ms> out <flags> <seq> [len n] [ack n] [win n] [options]
+//! <ms> out <flags> <seq> [len n] [ack n] [win n] [options] [times n]
 //! <ms> push n | read n | close | abort | break | boundary | state <name> | cwnd n | unsent n
 //! ```
 //! Flags are letters of `SAPFR`. Sequence numbers count from 0 on both sides, SYN being 0; windows are as in the header. Options:
-//! `mss n`, `ws n`, `sackok`, `ts val:ecr`, `sack a-b,c-d`. An `out` line says everything about flags, numbers and
+//! `mss n`, `ws n`, `sackok`, `ts val:ecr`, `sack a-b,c-d`. `times n`: so many segments, each behind the one before. An `out` line says everything about flags, numbers and
 //! length, and of window and options what it names; `sack -` means that there are no blocks. What leaves must leave at that
 //! very time, in that order, and nothing else may. What came of a segment: `received acked established finished closed`, or
 //! the name of a drop reason; not said: not looked at. TSval is the time in milliseconds.
@@ -67,6 +67,8 @@ struct Line {
     flags: String,
     seq: u32,
     len: u32,
+    /// Said of several; 0 of one.
+    times: u32,
     ack: Option<u32>,
     window: Option<u16>,
     mss: Option<u16>,
@@ -117,7 +119,11 @@ impl Player {
         let at = time(words[0]).unwrap_or_else(|| panic!("no time: {line}"));
         assert!(at >= self.now, "back in time: {line}");
         if words[1] == "out" {
-            self.expect(at, &parse(&words[2..]));
+            let mut line = parse(&words[2..]);
+            for _ in 0..line.times.max(1) {
+                self.expect(at, &line);
+                line.seq += line.len;
+            }
             return;
         }
         self.advance(at, false);
@@ -273,6 +279,7 @@ fn parse(words: &[&str]) -> Line {
         };
         match *word {
             "len" => line.len = value.parse().unwrap(),
+            "times" => line.times = value.parse().unwrap(),
             "ack" => line.ack = Some(value.parse().unwrap()),
             "win" => line.window = Some(value.parse().unwrap()),
             "mss" => line.mss = Some(value.parse().unwrap()),

@@ -76,9 +76,7 @@ fn a_late_acknowledgment_ends_a_timeout_that_was_needless() {
     play_both(&std::format!(
         "{SACK}
          20  push 5840
-         20  out A 1 len 1460
-         20  out A 1461 len 1460
-         20  out A 2921 len 1460
+         20  out A 1 len 1460 times 3
          20  out PA 4381 len 1460
          40  out PA 4381 len 1460
          240 out A 1 len 1460
@@ -105,9 +103,7 @@ fn duplicates_that_the_peer_reports_take_the_reduction_back() {
     let begin = std::format!(
         "{SACK}
          20 push 5840
-         20 out A 1 len 1460
-         20 out A 1461 len 1460
-         20 out A 2921 len 1460
+         20 out A 1 len 1460 times 3
          20 out PA 4381 len 1460
          30 in  A 1 ack 1 sack 1461-5841 =>
          30 out A 1 len 1460

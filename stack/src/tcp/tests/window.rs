@@ -111,9 +111,7 @@ fn an_old_segment_does_not_change_the_window() {
          30 in  A 1 ack 1 win 100 => OutOfWindow
          30 out A 1 ack 11
          31 push 5000
-         31 out A 1 len 1460
-         31 out A 1461 len 1460
-         31 out A 2921 len 1460
+         31 out A 1 len 1460 times 3
          31 out PA 4381 len 620",
     );
 }
