@@ -13,6 +13,8 @@
 pub mod ahead;
 mod burst;
 pub mod config;
+#[cfg(test)]
+mod fixture;
 mod held;
 mod link;
 mod messages;

@@ -292,63 +292,25 @@ impl<S: Service> BackEnd<S> {
 mod tests {
     use super::*;
     use crate::ahead::AheadCounts;
+    use crate::fixture::{G, Written, at, joining, lease};
     use crate::serve::Probe;
-    use crate::settings::{Life, Settings};
-    use baton_stack::addr::MacAddr;
-    use baton_stack::node::{Node, PortId};
+    use crate::settings::Settings;
+    use baton_stack::addr::{Endpoint, Flow};
+    use baton_stack::node::Node;
     use baton_stack::time::Duration;
-    use handoff_proto::codec::List;
-    use handoff_proto::message::{DrainState, RequestKey, Revoke};
-    use handoff_proto::names::{Boot, Epoch, Generation};
-    use handoff_proto::seal::ClusterSecret;
-
-    const BOOT: Boot = Boot(5);
-    const G: Generation = Generation(7);
-
-    /// Nobody is there.
-    struct Nowhere;
-
-    impl Transmit for Nowhere {
-        fn transmit(&mut self, _: PortId, len_max: usize, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
-            let _ = write(&mut vec![0; len_max]);
-            true
-        }
-    }
-
-    fn at(ms: u64) -> Instant {
-        Instant::from_micros(ms * 1_000)
-    }
+    use handoff_proto::message::{RequestKey, Revoke};
+    use handoff_proto::names::{Epoch, Generation};
 
     /// A back-end with a lease, for what `change` makes of its settings.
     fn leased(change: impl FnOnce(&mut Settings)) -> BackEnd<Probe> {
-        let config = crate::config::parse("b.toml", include_str!("../../docs/examples/backend.toml")).unwrap();
-        let secret = ClusterSecret::parse(&[b'k'; 32]).unwrap();
-        let macs = &[MacAddr([2, 0, 0, 0, 0, 2])];
-        let life = Life { boot: BOOT, seed: [7; 32], secrets: secret.into(), macs, unix_at_origin_s: 0 };
-        let mut settings = Settings::new(&config, life);
-        change(&mut settings);
-        let mut node = BackEnd::new(settings, Probe);
-        node.poll(at(0), &mut Nowhere);
+        let mut node = joining(change);
         take_lease(&mut node, 0, 1, G);
         node
     }
 
     fn take_lease(node: &mut BackEnd<Probe>, ms: u64, number: u32, g: Generation) {
-        let lease = Lease {
-            number,
-            boot: BOOT,
-            g,
-            you: NodeId(1),
-            lease_ms: 1_500,
-            drain: DrainState::Serving,
-            route_version: 0,
-            peers_version: 1,
-            peers_total: 0,
-            peers_first: 0,
-            peers: List::EMPTY,
-        };
         let front_end = node.links[0].directory.front_end;
-        node.handle_lease(at(ms), front_end, &lease, &mut Nowhere).unwrap();
+        node.handle_lease(at(ms), front_end, &lease(number, g, 1_500), &mut Written::default()).unwrap();
     }
 
     fn tell(node: &mut BackEnd<Probe>, ms: u64, from: NodeId, e2: u32, g: Generation) -> AheadCounts {
@@ -367,9 +329,9 @@ mod tests {
         assert_eq!(node.ahead.waiting(), (0, 0));
         let counts = tell(&mut node, 0, NodeId::FRONT_END, 2, G);
         assert_eq!((counts.received, counts.stale, node.ahead.waiting()), (4, 3, (1, 9)));
-        node.poll(at(999), &mut Nowhere);
+        node.poll(at(999), &mut Written::default());
         assert_eq!(node.ahead.waiting(), (1, 9));
-        node.poll(at(1_000), &mut Nowhere);
+        node.poll(at(1_000), &mut Written::default());
         assert_eq!((node.ahead.waiting(), node.ahead.counts.expired), ((0, 0), 1));
     }
 
@@ -378,10 +340,12 @@ mod tests {
         let mut node = leased(|settings| settings.prefetch = false);
         assert_eq!(tell(&mut node, 0, NodeId::FRONT_END, 2, G).stale, 1);
         let mut node = leased(|_| ());
-        let revoke = Message::Revoke(Revoke { c: ConnId(1), e2: Epoch(2), g: G });
+        let end = |port| Endpoint { addr: IpAddr::from([10, 77, 0, 1]), port };
+        let flow = Flow { client: end(40_000), vip: end(80) };
+        let revoke = Message::Revoke(Revoke { c: ConnId(1), e2: Epoch(2), g: G, flow });
         assert_eq!(tell(&mut node, 0, NodeId::FRONT_END, 2, G).stale, 0);
         let front_end = node.links[0].directory.front_end;
-        node.handle_message(at(0), front_end, &revoke, &mut Nowhere).unwrap();
+        node.handle_message(at(0), front_end, &revoke, &mut Written::default()).unwrap();
         assert_eq!((node.ahead.waiting(), node.ahead.counts.void), ((0, 0), 1));
         assert_eq!(tell(&mut node, 0, NodeId::FRONT_END, 2, G).stale, 1, "it comes late");
         assert_eq!(tell(&mut node, 0, NodeId::FRONT_END, 3, G).stale, 1, "a later attempt is another");
@@ -395,7 +359,7 @@ mod tests {
         let mut node = leased(|_| ());
         tell(&mut node, 0, NodeId::FRONT_END, 2, G);
         node.links[0].holder.rejoin();
-        node.poll(at(1), &mut Nowhere);
+        node.poll(at(1), &mut Written::default());
         take_lease(&mut node, 2, 2, Generation(8));
         assert_eq!((node.ahead.waiting(), node.ahead.counts.void), ((0, 0), 1));
         assert!(node.poll_at().is_some_and(|next| next < at(2) + Duration::from_secs(1)), "only its lease is due");

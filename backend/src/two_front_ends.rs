@@ -6,23 +6,17 @@ use baton_http1::Cursor;
 use baton_stack::addr::{ConnId, Endpoint, Flow, IpAddr, MacAddr};
 use baton_stack::drop::DropReason;
 use baton_stack::ecn::Ecn;
-use baton_stack::node::{Frame, Node, PortId, Transmit, Verdict};
-use baton_stack::tcp::{Content, ContentLost, Flags, Options, Segment, SeqNum, SourceId, Tcb, TcpConfig};
-use baton_stack::time::Instant;
+use baton_stack::node::{Frame, Node, PortId, Verdict};
+use baton_stack::tcp::{Flags, Options, Segment, SeqNum, Tcb, TcpConfig};
 use baton_stack::wire::{self, Envelope, IpSettings, Packet, protocol};
-use handoff_proto::codec::List;
 use handoff_proto::image::{Image, Plan, Planned};
-use handoff_proto::message::{DrainState, Handoff, Lease, Served};
-use handoff_proto::names::{Boot, Epoch, Generation, NodeId};
-use handoff_proto::seal::ClusterSecret;
+use handoff_proto::message::{Handoff, Message, Revoke, Served};
+use handoff_proto::names::Epoch;
 
+use crate::fixture::{G, MAC, Written, at, joining, lease};
 use crate::node::BackEnd;
-use crate::serve::Probe;
-use crate::settings::{Life, Settings};
+use crate::serve::{ContentStore, Probe, StoreLimits};
 
-const BOOT: Boot = Boot(5);
-const G: Generation = Generation(7);
-const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
 const ROUTER: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
 
 struct Bytes(Vec<u8>);
@@ -45,48 +39,14 @@ impl Frame for Bytes {
     }
 }
 
-#[derive(Default)]
-struct Written(Vec<Vec<u8>>);
-
-impl Transmit for Written {
-    fn transmit(&mut self, _: PortId, len_max: usize, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
-        let mut frame = vec![0; len_max];
-        let len = write(&mut frame);
-        frame.truncate(len);
-        self.0.extend((len > 0).then_some(frame));
-        true
-    }
-}
-
-impl Written {
-    /// Of TCP: where from, and to which Ethernet address.
-    fn segments(&self) -> Vec<(IpAddr, MacAddr)> {
-        let segment = |frame: &Vec<u8>| {
-            let layers = wire::parse(frame, 0).unwrap();
-            let Packet::Ip(ip) = layers.packet else { return None };
-            (ip.protocol == protocol::TCP).then_some((ip.src, layers.dst_mac))
-        };
-        self.0.iter().filter_map(segment).collect()
-    }
-}
-
-/// Nothing is to be sent yet.
-struct Nothing;
-
-impl Content for Nothing {
-    fn read(&mut self, _: SourceId, _: u64, _: &mut [u8]) -> Result<(), ContentLost> {
-        unreachable!("nothing was queued")
-    }
-
-    fn release(&mut self, _: SourceId, _: u64) {}
-
-    fn insert(&mut self, _: Vec<u8>) -> Result<SourceId, ContentLost> {
-        unreachable!("nothing was queued")
-    }
-}
-
-fn at(ms: u64) -> Instant {
-    Instant::from_micros(ms * 1_000)
+/// Of TCP: where from, and to which Ethernet address.
+fn segments(written: &Written) -> Vec<(IpAddr, MacAddr)> {
+    let segment = |frame: &Vec<u8>| {
+        let layers = wire::parse(frame, 0).unwrap();
+        let Packet::Ip(ip) = layers.packet else { return None };
+        (ip.protocol == protocol::TCP).then_some((ip.src, layers.dst_mac))
+    };
+    written.0.iter().filter_map(segment).collect()
 }
 
 /// Of the front-end on link 0 or 1.
@@ -109,29 +69,10 @@ fn flow(link: u8) -> Flow {
 
 /// With leases from both until so many milliseconds, and who knows where both are.
 fn leased(until_ms: [u32; 2]) -> BackEnd<Probe> {
-    let config = crate::config::parse("b.toml", include_str!("../../docs/examples/backend.toml")).unwrap();
-    let secret = ClusterSecret::parse(&[b'k'; 32]).unwrap();
-    let life = Life { boot: BOOT, seed: [7; 32], secrets: secret.into(), macs: &[MAC], unix_at_origin_s: 0 };
-    let mut settings = Settings::new(&config, life);
-    settings.front_ends.push(("fe2".to_owned(), address(1).into()));
-    let mut node = BackEnd::new(settings, Probe);
-    node.poll(at(0), &mut Written::default());
+    let mut node = joining(|settings| settings.front_ends.push(("fe2".to_owned(), address(1).into())));
     for (link, lease_ms) in (0..).zip(until_ms) {
-        let lease = Lease {
-            number: 1,
-            boot: BOOT,
-            g: G,
-            you: NodeId(1),
-            lease_ms,
-            drain: DrainState::Serving,
-            route_version: 0,
-            peers_version: 1,
-            peers_total: 0,
-            peers_first: 0,
-            peers: List::EMPTY,
-        };
         let front_end = node.links[usize::from(link)].directory.front_end;
-        node.handle_message(at(0), front_end, &lease.into(), &mut Written::default()).unwrap();
+        node.handle_message(at(0), front_end, &lease(1, G, lease_ms).into(), &mut Written::default()).unwrap();
         let (source, target) = (address(link).octets(), [10, 77, 0, 21]);
         let request = [
             &MAC.0[..],
@@ -182,12 +123,13 @@ fn acknowledgment(link: u8, from: MacAddr) -> Vec<u8> {
 
 /// The image of a connection of this front-end whose first request is here.
 fn image(link: u8) -> Image {
+    let mut store = ContentStore::new(StoreLimits::default());
     let mut tcb =
         Tcb::accept(at(0), &TcpConfig::default(), flow(link), SeqNum(5_000), 99, &segment(Flags::SYN, 1_000, 0))
             .unwrap();
-    assert!(tcb.poll_transmit(at(0), &mut Nothing, &mut [0; 1_500]).len > 0);
-    let _ = tcb.handle_segment(at(1), &segment(Flags::ACK, 1_001, 5_001), &mut Nothing).unwrap();
-    let mut tcb = tcb.freeze(at(2), &mut Nothing).unwrap();
+    assert!(tcb.poll_transmit(at(0), &mut store, &mut [0; 1_500]).len > 0);
+    let _ = tcb.handle_segment(at(1), &segment(Flags::ACK, 1_001, 5_001), &mut store).unwrap();
+    let mut tcb = tcb.freeze(at(2), &mut store).unwrap();
     tcb.unread = b"GET /bytes/50000 HTTP/1.1\r\nhost: h\r\n\r\n".to_vec();
     let unread = u32::try_from(tcb.unread.len()).unwrap();
     tcb.rcv_nxt += unread;
@@ -226,21 +168,22 @@ fn only_what_was_written_under_the_lease_that_ended_stays_here() {
     }
     let mut written = Written::default();
     node.poll(at(999), &mut written);
-    let from = |link| written.segments().iter().filter(|(src, _)| *src == vip(link)).count();
+    let from = |link| segments(&written).iter().filter(|(src, _)| *src == vip(link)).count();
     assert_eq!((from(0), from(1)), (10, 10), "both send their first window");
     assert!(node.may_transmit(at(999)));
     assert!(!node.may_transmit(at(1_000)));
     let mut left = written;
     left.0.retain(|frame| node.may_transmit_frame(at(1_000), frame));
-    assert_eq!(left.segments(), [(vip(1), ROUTER); 10]);
+    assert_eq!(segments(&left), [(vip(1), ROUTER); 10]);
     left.0.retain(|frame| node.may_transmit_frame(at(1_500), frame));
-    assert_eq!(left.segments(), []);
+    assert_eq!(segments(&left), []);
 }
 
 /// Messages say things of connections; ARP does not. What is neither stays here.
 #[test]
 fn a_message_leaves_with_the_leases_of_those_who_name_its_receiver() {
-    let node = leased([1_000, 1_500]);
+    let mut node = leased([1_000, 1_500]);
+    node.poll(at(1), &mut Written::default());
     let may = |frame: &[u8]| [999, 1_000, 1_500].map(|ms| node.may_transmit_frame(at(ms), frame));
     let message = |to: IpAddr| {
         let src = IpAddr::from([10, 77, 0, 21]);
@@ -268,7 +211,7 @@ fn a_held_packet_goes_back_to_the_front_end_that_sent_it_on() {
         take(&mut node, 100, acknowledgment(link, mac(link)));
         let mut written = Written::default();
         node.poll(at(1_100), &mut written);
-        let went_to: Vec<_> = written.segments().into_iter().map(|(_, to)| to).collect();
+        let went_to: Vec<_> = segments(&written).into_iter().map(|(_, to)| to).collect();
         assert_eq!(went_to, Vec::from_iter(expected));
         assert_eq!(node.ports.drops.of(DropReason::LeaseExpired), u64::from(expected.is_none()), "not to a stranger");
     }
@@ -281,5 +224,22 @@ fn what_waits_for_an_attempt_that_is_refused_goes_back_to_its_front_end() {
     take(&mut node, 100, acknowledgment(1, ROUTER));
     let refused = Image { epoch: Epoch(9), ..image(1) };
     let written = hand_over(&mut node, 200, 1, &refused);
-    assert_eq!(written.segments(), [(flow(1).client.addr, mac(1))]);
+    assert_eq!(segments(&written), [(flow(1).client.addr, mac(1))]);
+}
+
+/// R11: nothing is known of the attempt but that it will not come.
+#[test]
+fn what_waits_for_an_attempt_of_which_only_revoke_comes_goes_back_at_once() {
+    let mut node = leased([1_500; 2]);
+    for link in 0..2 {
+        take(&mut node, 100, acknowledgment(link, ROUTER));
+    }
+    let revoke = Message::Revoke(Revoke { c: ConnId::new(2, 0, 7, 9), e2: Epoch(1), g: G, flow: flow(1) });
+    let front_end = node.links[1].directory.front_end;
+    for expected in [vec![(flow(1).client.addr, mac(1))], vec![]] {
+        let mut written = Written::default();
+        node.handle_message(at(101), front_end, &revoke, &mut written).unwrap();
+        assert_eq!(segments(&written), expected, "the other's waits on");
+    }
+    assert_eq!(node.hold.len(), 1);
 }

@@ -84,7 +84,7 @@ impl FrontEnd {
         if matches!(route.place, Place::TimeWait(_)) {
             return answer_unknown(from, message, &mut out);
         }
-        let (arbiter, board, state) = (&mut self.arbiter, &self.board, &mut route.state);
+        let (arbiter, board, state, flow) = (&mut self.arbiter, &self.board, &mut route.state, &route.flow);
         let decision = match message {
             Message::Ask(ask) => self.handle_ask(now, key, from, ask)?,
             Message::MoveAsk(ask) => {
@@ -103,7 +103,7 @@ impl FrontEnd {
                 }
                 decision
             }
-            Message::Abort(abort) => arbiter.handle_abort(now, state, from, abort, board, &mut out)?,
+            Message::Abort(abort) => arbiter.handle_abort(now, (state, flow), from, abort, board, &mut out)?,
             Message::Revoked(revoked) => arbiter.handle_revoked(state, from, revoked, board, &mut out)?,
             Message::Settled(settled) => arbiter.handle_settled(state, from, settled, board)?,
             Message::Closed(closed) => {
@@ -245,7 +245,7 @@ impl FrontEnd {
                         }
                         let mut out =
                             self.directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
-                        let (c, state) = (route.c, &mut route.state);
+                        let (c, state) = (route.c, (&mut route.state, &route.flow));
                         let decision = self.arbiter.handle_node_down(now, c, state, death, &self.board, &mut out);
                         self.decided(now, key, decision);
                     }
@@ -259,7 +259,7 @@ impl FrontEnd {
         while let Some(c) = self.arbiter.pop_due(now) {
             let Some(route) = self.routes.of_conn(c).and_then(|key| self.routes.get_mut(key)) else { continue };
             let mut out = self.directory.outbox(&mut self.sessions, &mut self.to_self, &mut self.ports.drops);
-            self.arbiter.handle_timeout(now, c, &mut route.state, &mut out);
+            self.arbiter.handle_timeout(now, c, (&mut route.state, &route.flow), &mut out);
         }
     }
 

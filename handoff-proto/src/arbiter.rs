@@ -14,7 +14,7 @@
 //! There is at most one attempt at a time: an owner that asks again under `tried` above it, or about a later request,
 //! can never use it any more.
 
-use baton_stack::addr::ConnId;
+use baton_stack::addr::{ConnId, Flow};
 use baton_stack::drop::DropReason;
 use baton_stack::time::{Duration, Instant};
 
@@ -383,7 +383,7 @@ impl Arbiter {
     pub fn handle_abort(
         &mut self,
         now: Instant,
-        route: &mut RouteState,
+        (route, flow): (&mut RouteState, &Flow),
         from: NodeId,
         abort: &Abort,
         nodes: &impl Nodes,
@@ -406,7 +406,7 @@ impl Arbiter {
                 Some(pending) if (pending.grant.e2, pending.grant.to, pending.grant.g) == (e2, to, g) => {
                     // An ABORT may be old: it never resets by itself, it makes the front-end ask.
                     if nodes.generation(to) == g {
-                        pending.revoke(now, out);
+                        pending.revoke(now, flow, out);
                     } else {
                         pending.settle(now, from, out);
                     }
@@ -506,7 +506,7 @@ impl Arbiter {
         &mut self,
         now: Instant,
         c: ConnId,
-        route: &mut RouteState,
+        (route, flow): (&mut RouteState, &Flow),
         death: Death,
         nodes: &impl Nodes,
         out: &mut impl Outbox,
@@ -526,7 +526,7 @@ impl Arbiter {
             }
             match (owner_lives, recipient_lives) {
                 // It may have taken the connection over, and its INSTALLED be late.
-                (false, true) => pending.revoke(now, out),
+                (false, true) => pending.revoke(now, flow, out),
                 (true, _) => pending.settle(now, owner, out),
                 (false, false) => {
                     route.pending = None;
@@ -553,11 +553,17 @@ impl Arbiter {
     }
 
     /// Repeats what is due for this connection.
-    pub fn handle_timeout(&mut self, now: Instant, c: ConnId, route: &mut RouteState, out: &mut impl Outbox) {
+    pub fn handle_timeout(
+        &mut self,
+        now: Instant,
+        c: ConnId,
+        (route, flow): (&mut RouteState, &Flow),
+        out: &mut impl Outbox,
+    ) {
         self.with_timer(c, route, |route| {
             let owner = route.owner;
             if let Some(pending) = &mut route.pending {
-                pending.repeat(now, owner, out);
+                pending.repeat(now, owner, flow, out);
             }
         });
     }
@@ -662,10 +668,10 @@ impl RouteState {
 }
 
 impl Pending {
-    fn revoke(&mut self, now: Instant, out: &mut impl Outbox) {
+    fn revoke(&mut self, now: Instant, flow: &Flow, out: &mut impl Outbox) {
         if !matches!(self.stage, Stage::Revoking(_)) {
             self.stage = Stage::Revoking(Retry::new(now, SETTLE_RETRY));
-            self.ask_recipient(out);
+            self.ask_recipient(flow, out);
         }
     }
 
@@ -676,11 +682,11 @@ impl Pending {
         }
     }
 
-    fn repeat(&mut self, now: Instant, owner: NodeId, out: &mut impl Outbox) {
+    fn repeat(&mut self, now: Instant, owner: NodeId, flow: &Flow, out: &mut impl Outbox) {
         match &mut self.stage {
             Stage::Revoking(retry) if retry.is_due(now) => {
                 retry.again(now, SETTLE_RETRY, SETTLE_RETRY_MAX);
-                self.ask_recipient(out);
+                self.ask_recipient(flow, out);
             }
             Stage::Settling(retry) if retry.is_due(now) => {
                 retry.again(now, SETTLE_RETRY, SETTLE_RETRY_MAX);
@@ -690,9 +696,9 @@ impl Pending {
         }
     }
 
-    fn ask_recipient(&self, out: &mut impl Outbox) {
+    fn ask_recipient(&self, flow: &Flow, out: &mut impl Outbox) {
         let Grant { c, e2, to, g, .. } = self.grant;
-        out.send(to, &Revoke { c, e2, g }.into());
+        out.send(to, &Revoke { c, e2, g, flow: *flow }.into());
     }
 
     fn ask_owner(&self, owner: NodeId, out: &mut impl Outbox) {

@@ -4,7 +4,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 
-use baton_stack::addr::{ConnId, IpAddr, Ipv4Addr, Ipv6Addr, MacAddr};
+use baton_stack::addr::{ConnId, Endpoint, Flow, IpAddr, Ipv4Addr, Ipv6Addr, MacAddr};
 
 use crate::names::{Boot, Epoch, Generation, NodeId};
 
@@ -183,6 +183,31 @@ impl Wire<'_> for IpAddr {
             6 => reader.array::<16>().map(|octets| Self::V6(Ipv6Addr::from(octets))),
             _ => None,
         }
+    }
+}
+
+impl Wire<'_> for Endpoint {
+    fn put(&self, out: &mut Vec<u8>) {
+        let Self { addr, port } = self;
+        addr.put(out);
+        port.put(out);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { addr: reader.take()?, port: reader.take()? })
+    }
+}
+
+/// The client, then the VIP.
+impl Wire<'_> for Flow {
+    fn put(&self, out: &mut Vec<u8>) {
+        let Self { client, vip } = self;
+        client.put(out);
+        vip.put(out);
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { client: reader.take()?, vip: reader.take()? })
     }
 }
 

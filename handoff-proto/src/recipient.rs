@@ -186,7 +186,7 @@ impl Recipient {
             }
             Reassembly::Misfit => Err(DropReason::MessageMalformed),
             Reassembly::Refuse(reason) => {
-                self.give_up(Some(part.bytes).filter(|_| part.part == 0));
+                self.give_up(Some(part.bytes).filter(|_| part.part == 0).and_then(Image::flow_in));
                 self.decide(now, attempt, Some(from), Verdict::Refused(reason), out);
                 Ok(None)
             }
@@ -228,7 +228,7 @@ impl Recipient {
         has_lease: bool,
         out: &mut impl Outbox,
     ) -> Result<(), DropReason> {
-        let Revoke { c, e2, g } = *revoke;
+        let Revoke { c, e2, g, flow } = *revoke;
         if g != self.g || self.g == Generation::NONE || !has_lease {
             return Err(DropReason::MessageStale);
         }
@@ -238,7 +238,7 @@ impl Recipient {
             None if self.records.len() >= self.limits.records => return Err(DropReason::MessageLimit),
             None => {
                 let incoming = self.forget_incoming(attempt);
-                self.give_up(incoming.as_ref().and_then(|incoming| incoming.parts.first()));
+                self.give_up(Some(flow));
                 self.decide(now, attempt, incoming.map(|incoming| incoming.donor), Verdict::Revoked, out);
             }
         }
@@ -288,7 +288,7 @@ impl Recipient {
         while let Some(&(at, attempt)) = self.due.first().filter(|(at, _)| *at <= now) {
             self.due.remove(&(at, attempt));
             if let Some(incoming) = self.forget_incoming(attempt) {
-                self.give_up(incoming.parts.first());
+                self.give_up(incoming.parts.first().and_then(Image::flow_in));
                 let verdict = Verdict::Refused(RefuseReason::Incomplete);
                 self.decide(now, attempt, Some(incoming.donor), verdict, out);
             } else if let Some(record) = self.records.get_mut(&attempt) {
@@ -326,7 +326,7 @@ impl Recipient {
         !self.given_up.is_empty()
     }
 
-    /// Flows of attempts that were refused or revoked before their image was whole, as far as its beginning had come: packets that wait for
+    /// Flows of attempts that were revoked, or refused before their image was whole, as far as its beginning had come: packets that wait for
     /// them go back (R11).
     pub fn take_given_up(&mut self) -> Vec<Flow> {
         core::mem::take(&mut self.given_up)
@@ -392,10 +392,10 @@ impl Recipient {
         Ok(Incoming { donor, parts, until: now + PART_TIME_MAX })
     }
 
-    /// An image that begins like this, if that is known, will not be taken.
-    fn give_up(&mut self, beginning: Option<&[u8]>) {
+    /// An image of this flow, if it is known, will not be taken.
+    fn give_up(&mut self, flow: Option<Flow>) {
         if self.given_up.len() < self.limits.images {
-            self.given_up.extend(beginning.and_then(Image::flow_in));
+            self.given_up.extend(flow);
         }
     }
 

@@ -1,10 +1,11 @@
 use baton_http1::{Advance, Limits};
+use baton_stack::addr::{Endpoint, Flow, IpAddr};
 use baton_stack::ecn::Ecn;
 use baton_stack::tcp::{
-    Content, ContentLost, Flags, FrozenTuning, HyStart, Options, PathMtu, Phase, Probe, Prr, Segment, Signals,
-    SourceId, Tcb, TcpConfig, Timestamps, Undo,
+    Content, ContentLost, Flags, FrozenTuning, HyStart, Options, PathMtu, Phase, Probe, Prr, Run, Segment, SeqNum,
+    Signals, SourceId, Tcb, TcpConfig, Timestamps, Undo,
 };
-use baton_stack::time::Instant;
+use baton_stack::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;

@@ -1,7 +1,7 @@
 //! What is said about a move: the image on its way, who owns the connection then, what is settled after silence and deaths,
 //! the bytes that stay behind, and the end.
 
-use baton_stack::addr::ConnId;
+use baton_stack::addr::{ConnId, Flow};
 
 use super::MESSAGE_HEADER_BYTES;
 use crate::codec::{wire_enum, wire_struct};
@@ -230,6 +230,8 @@ wire_struct! {
         e2: Epoch,
         /// The recipient's generation.
         g: Generation,
+        /// The connection's flow: R may have nothing of the attempt but packets that wait for it (R11).
+        flow: Flow,
     }
 }
 

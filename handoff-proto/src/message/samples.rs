@@ -1,7 +1,7 @@
 //! One message of each kind, for tests of whatever reads or shows messages, here and in other crates (feature `samples`). That they are all
 //! there is, a test of this module checks.
 
-use baton_stack::addr::{ConnId, IpAddr, MacAddr};
+use baton_stack::addr::{ConnId, Endpoint, Flow, IpAddr, MacAddr};
 
 use super::*;
 use crate::codec::List;
@@ -26,6 +26,12 @@ pub(super) fn encoded<'a, T: Wire<'a>>(values: &[T]) -> Vec<u8> {
 pub(super) fn peer(name: &str) -> PeerEntry<'_> {
     let addr = IpAddr::from([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     PeerEntry { id: TO, g: G, core: 1, addr, mac: MacAddr([2; 6]), name: NodeName::new(name).expect("a name") }
+}
+
+fn flow() -> Flow {
+    let v6 = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+    let vip = Endpoint { addr: IpAddr::from([10, 77, 0, 100]), port: 80 };
+    Flow { client: Endpoint { addr: IpAddr::from(v6), port: 40_000 }, vip }
 }
 
 /// One of each kind, as large as it may be where it has parts of variable length.
@@ -74,7 +80,7 @@ pub fn with_samples(check: impl FnOnce(&[Message<'_>])) {
         Abort { c: C, base: E, e2: E2, to: TO, g: G }.into(),
         Thaw { c: C, e2: E2 }.into(),
         AttemptGone { c: C, e2: E2 }.into(),
-        Revoke { c: C, e2: E2, g: G }.into(),
+        Revoke { c: C, e2: E2, g: G, flow: flow() }.into(),
         Revoked { c: C, e2: E2, g: G }.into(),
         Settle { c: C, base: E, e2: E2, to: TO, g: G }.into(),
         Settled { c: C, e2: E2, claim: SettleClaim::Lost }.into(),

@@ -268,6 +268,12 @@ impl Back {
             }
             Message::Revoke(revoke) => {
                 self.recipient.handle_revoke(now, revoke, has_lease, out)?;
+                for flow in self.recipient.take_given_up() {
+                    let held = self.hold.take(&flow);
+                    if !rules.is(Mutant::RevokeDropsHeld) {
+                        self.give_back(&held, client);
+                    }
+                }
                 if rules.is(Mutant::ReinstallsAfterRevoke) {
                     self.revoked.push(Attempt { c, e2: revoke.e2 });
                     self.revoked.sort();

@@ -276,6 +276,7 @@ mutants! {
     without_straggler_forwarding: DropsStraggler in SEGMENT, breaks "segments arrive";
     without_the_early_packet_hold: HoldsNothing in SEGMENT, breaks "segments arrive";
     a_refusal_drops_what_was_held: RefusalDropsHeld in Rules { refusals: 1, ..SEGMENT }, breaks "segments arrive";
+    a_revocation_drops_what_was_held: RevokeDropsHeld in SEGMENT, breaks "segments arrive";
     installed_after_revoke: ReinstallsAfterRevoke in TWO_MOVES, breaks "one speaker";
     records_forgotten_too_early: ForgetsRecords in TWO_MOVES, breaks "installed once";
     without_routed: NoRouted in TWO_MOVES, breaks "settles";

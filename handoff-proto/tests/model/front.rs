@@ -12,7 +12,7 @@ use handoff_proto::lease::{BoardEvent, LeaseBoard, LeaseSettings, NodeConfig};
 use handoff_proto::message::{Ask, Done, Installed, Message, Outbox, RequestKey};
 use handoff_proto::names::{Boot, Epoch, Generation, NodeId};
 
-use crate::back::{image, thawed};
+use crate::back::{FLOW, image, thawed};
 use crate::client::{Client, End, Segment};
 use crate::mutants::Mutant;
 use crate::net::Mail;
@@ -122,7 +122,7 @@ impl Front {
     pub(crate) fn handle_timeout(&mut self, now: Instant, out: &mut Mail) {
         while let Some(c) = self.arbiter.pop_due(now) {
             if let Some(conn) = self.conn.as_mut().filter(|conn| conn.c == c) {
-                self.arbiter.handle_timeout(now, c, &mut conn.route, out);
+                self.arbiter.handle_timeout(now, c, (&mut conn.route, &FLOW), out);
             }
         }
         if let Some(conn) = &mut self.conn
@@ -141,7 +141,8 @@ impl Front {
                 self.decided(Decision::Reset(ResetCause::OwnerDied));
                 continue;
             }
-            let decision = self.arbiter.handle_node_down(now, conn.c, &mut conn.route, death, &self.board, out);
+            let decision =
+                self.arbiter.handle_node_down(now, conn.c, (&mut conn.route, &FLOW), death, &self.board, out);
             self.decided(decision);
         }
     }
@@ -216,7 +217,7 @@ impl Front {
                 let revoked = handoff_proto::message::Revoked { c, e2: abort.e2, g: abort.g };
                 arbiter.handle_revoked(route, abort.to, &revoked, board, out)?
             }
-            Message::Abort(abort) => arbiter.handle_abort(now, route, from, abort, board, out)?,
+            Message::Abort(abort) => arbiter.handle_abort(now, (route, &FLOW), from, abort, board, out)?,
             Message::Revoked(revoked) => arbiter.handle_revoked(route, from, revoked, board, out)?,
             Message::Settled(settled) => arbiter.handle_settled(route, from, settled, board)?,
             Message::Closed(closed) => arbiter.handle_closed(route, from, closed, board, out)?,

@@ -19,6 +19,8 @@ pub(crate) enum Mutant {
     HoldsNothing,
     /// What is held goes with the refusal.
     RefusalDropsHeld,
+    /// What is held goes with the revocation.
+    RevokeDropsHeld,
     /// A recipient installs an attempt that it has said it never will.
     ReinstallsAfterRevoke,
     /// A recipient forgets at once what it decided.
@@ -79,6 +81,7 @@ impl Mutant {
         Self::DropsStraggler,
         Self::HoldsNothing,
         Self::RefusalDropsHeld,
+        Self::RevokeDropsHeld,
         Self::ReinstallsAfterRevoke,
         Self::ForgetsRecords,
         Self::NoRouted,

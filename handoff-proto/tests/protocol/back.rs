@@ -252,7 +252,7 @@ impl Back {
     }
 }
 
-fn flow(c: ConnId) -> Flow {
+pub(crate) fn flow(c: ConnId) -> Flow {
     let end = |last, port| Endpoint { addr: IpAddr::from([10, 1, 0, last]), port };
     Flow { client: end(1, u16::try_from(c.0 & 0xffff).unwrap()), vip: end(2, 80) }
 }

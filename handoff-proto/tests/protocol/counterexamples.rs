@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton_stack::addr::ConnId;
+use baton_stack::addr::{ConnId, Endpoint, Flow, IpAddr, Ipv4Addr};
 use baton_stack::drop::DropReason;
 use baton_stack::time::Instant;
 use handoff_proto::arbiter::{Arbiter, Choice, Death, Decision, Nodes, ResetCause, RouteState, answer_unknown};
@@ -22,6 +22,10 @@ use handoff_proto::recipient::{Attempt, MESSAGE_LIFE, Recipient, RecipientLimits
 use crate::world::Mail;
 
 const C: ConnId = ConnId(7);
+const FLOW: Flow = Flow {
+    client: Endpoint { addr: IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1)), port: 1_024 },
+    vip: Endpoint { addr: IpAddr::V4(Ipv4Addr::new(10, 1, 0, 2)), port: 80 },
+};
 const F: NodeId = NodeId::FRONT_END;
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
@@ -123,7 +127,7 @@ impl Front {
         let Grant { c, base, e2, to, g, .. } = *grant;
         let mut out = Mail::default();
         let abort = Abort { c, base, e2, to, g };
-        let decision = self.arbiter.handle_abort(at(0), &mut self.route, from, &abort, &self.nodes, &mut out);
+        let decision = self.arbiter.handle_abort(at(0), (&mut self.route, &FLOW), from, &abort, &self.nodes, &mut out);
         (decision.unwrap(), out)
     }
 
@@ -140,7 +144,7 @@ impl Front {
     fn down(&mut self, node: NodeId) -> (Decision, Mail) {
         let death = self.nodes.kill(node);
         let mut out = Mail::default();
-        let decision = self.arbiter.handle_node_down(at(0), C, &mut self.route, death, &self.nodes, &mut out);
+        let decision = self.arbiter.handle_node_down(at(0), C, (&mut self.route, &FLOW), death, &self.nodes, &mut out);
         (decision, out)
     }
 }
@@ -201,7 +205,7 @@ fn c03_a_restarted_node_does_not_speak_for_its_earlier_life() {
     let (before, after) = (g_of(A), Generation(g_of(A).0 + 5));
     node.set_generation(after);
     out.0.clear();
-    let revoke = Revoke { c: C, e2: Epoch(1), g: before };
+    let revoke = Revoke { c: C, e2: Epoch(1), g: before, flow: FLOW };
     assert_eq!(node.handle_revoke(at(1), &revoke, true, &mut out), Err(DropReason::MessageStale));
     assert_eq!(node.handle_handoff(at(1), F, &handoff(1, before), true, &mut out), Err(DropReason::MessageStale));
     node.handle_timeout(at(10_000), |_| true, &mut out);
@@ -254,7 +258,7 @@ fn c08_a_connection_that_was_served_and_closed_does_not_thaw() {
         node.handle_timeout(at(ms), |_| true, &mut out);
     }
     out.0.clear();
-    let revoke = Revoke { c: C, e2: Epoch(1), g: g_of(A) };
+    let revoke = Revoke { c: C, e2: Epoch(1), g: g_of(A), flow: FLOW };
     node.handle_revoke(at(60_000), &revoke, true, &mut out).unwrap();
     node.handle_handoff(at(60_000), B, &handoff(1, g_of(A)), true, &mut out).unwrap();
     assert_eq!(out.names(), [(0, "Installed"), (2, "Installed")]);
@@ -329,22 +333,25 @@ fn c12_what_is_given_up_before_it_is_whole_is_named() {
         assert!(node.handle_handoff(at(at_ms), B, &part, true, &mut out).unwrap().is_none());
         node.take_given_up()
     };
-    // Revoked in between: with its beginning, and without.
+    // Revoked in between, its beginning here or not; and before anything has come. Said again, it is nothing new.
+    let revoke = |e2| Revoke { c: C, e2: Epoch(e2), g: g_of(A), flow };
     assert_eq!(hear(&mut node, 0, part_of(1, total, 0, first)), []);
-    node.handle_revoke(at(1), &Revoke { c: C, e2: Epoch(1), g: g_of(A) }, true, &mut Mail::default()).unwrap();
+    node.handle_revoke(at(1), &revoke(1), true, &mut Mail::default()).unwrap();
     assert_eq!((node.has_given_up(), node.take_given_up(), node.has_given_up()), (true, vec![flow], false));
     assert_eq!(hear(&mut node, 2, part_of(2, total, 1, second)), []);
-    node.handle_revoke(at(3), &Revoke { c: C, e2: Epoch(2), g: g_of(A) }, true, &mut Mail::default()).unwrap();
-    assert_eq!(node.take_given_up(), []);
+    for (e2, expected) in [(2, vec![flow]), (3, vec![flow]), (3, vec![])] {
+        node.handle_revoke(at(3), &revoke(e2), true, &mut Mail::default()).unwrap();
+        assert_eq!(node.take_given_up(), expected);
+    }
     // Its rest does not come in time.
-    assert_eq!(hear(&mut node, 4, part_of(3, total, 0, first)), []);
+    assert_eq!(hear(&mut node, 4, part_of(4, total, 0, first)), []);
     node.handle_timeout(at(2_003), |_| true, &mut Mail::default());
     assert_eq!(node.take_given_up(), []);
     node.handle_timeout(at(2_004), |_| true, &mut Mail::default());
     assert_eq!(node.take_given_up(), [flow]);
     // It is too long, as its first part says; so does another, which does not tell the flow.
-    assert_eq!(hear(&mut node, 3_000, part_of(4, u32::MAX, 0, first)), [flow]);
-    assert_eq!(hear(&mut node, 3_001, part_of(5, u32::MAX, 1, second)), []);
+    assert_eq!(hear(&mut node, 3_000, part_of(5, u32::MAX, 0, first)), [flow]);
+    assert_eq!(hear(&mut node, 3_001, part_of(6, u32::MAX, 1, second)), []);
 }
 
 #[test]
@@ -520,7 +527,7 @@ fn the_route_only_rises() {
 fn without_a_lease_a_recipient_is_silent() {
     let (mut node, mut out) = (recipient(A), Mail::default());
     assert_eq!(node.handle_handoff(at(0), F, &handoff(1, g_of(A)), false, &mut out), Err(DropReason::MessageStale));
-    let revoke = Revoke { c: C, e2: Epoch(1), g: g_of(A) };
+    let revoke = Revoke { c: C, e2: Epoch(1), g: g_of(A), flow: FLOW };
     assert_eq!(node.handle_revoke(at(0), &revoke, false, &mut out), Err(DropReason::MessageStale));
     let mut unjoined = Recipient::new(RecipientLimits::default());
     let nobody = handoff(1, Generation::NONE);
@@ -532,7 +539,7 @@ fn without_a_lease_a_recipient_is_silent() {
 #[test]
 fn revoke_and_handoff_are_settled_by_who_comes_first() {
     let (mut node, mut out) = (recipient(A), Mail::default());
-    let revoke = |e2| Revoke { c: C, e2: Epoch(e2), g: g_of(A) };
+    let revoke = |e2| Revoke { c: C, e2: Epoch(e2), g: g_of(A), flow: FLOW };
     node.handle_revoke(at(0), &revoke(1), true, &mut out).unwrap();
     assert_eq!(node.handle_handoff(at(1), B, &handoff(1, g_of(A)), true, &mut out), Ok(None));
     assert_eq!(out.names(), [(0, "Revoked"), (2, "Refused")]);
@@ -609,7 +616,7 @@ fn the_arbiter_repeats_what_it_asks() {
     for ms in 0..1_000 {
         while front.arbiter.pop_due(at(ms)).is_some() {
             let mut out = Mail::default();
-            front.arbiter.handle_timeout(at(ms), C, &mut front.route, &mut out);
+            front.arbiter.handle_timeout(at(ms), C, (&mut front.route, &FLOW), &mut out);
             assert_eq!(out.names(), [(2, "Revoke")]);
             times.push(ms);
         }

@@ -10,6 +10,7 @@ use handoff_proto::lease::{BoardEvent, LeaseBoard, LeaseSettings, NodeConfig};
 use handoff_proto::message::{Message, RequestKey};
 use handoff_proto::names::{Boot, NodeId};
 
+use crate::back::flow;
 use crate::world::{Clients, Dice, End, Mail};
 
 pub(crate) const PART_BYTES: u16 = 8;
@@ -84,14 +85,15 @@ impl Front {
                 let connections: Vec<_> = self.conns.keys().copied().collect();
                 for c in connections {
                     let conn = self.conns.get_mut(&c).unwrap();
-                    let decision = self.arbiter.handle_node_down(now, c, &mut conn.route, death, &self.board, out);
+                    let decision =
+                        self.arbiter.handle_node_down(now, c, (&mut conn.route, &flow(c)), death, &self.board, out);
                     self.act(c, decision, clients);
                 }
             }
         }
         while let Some(c) = self.arbiter.pop_due(now) {
             let conn = self.conns.get_mut(&c).expect("a deadline belongs to a route");
-            self.arbiter.handle_timeout(now, c, &mut conn.route, out);
+            self.arbiter.handle_timeout(now, c, (&mut conn.route, &flow(c)), out);
         }
         let connections: Vec<_> = self.conns.keys().copied().collect();
         for c in connections {
@@ -151,7 +153,7 @@ impl Front {
                     }
                     Message::MoveAsk(ask) => self.arbiter.handle_move_ask(now, route, from, ask, board, out),
                     Message::Installed(m) => self.arbiter.handle_installed(route, from, m, board, out),
-                    Message::Abort(m) => self.arbiter.handle_abort(now, route, from, m, board, out),
+                    Message::Abort(m) => self.arbiter.handle_abort(now, (route, &flow(c)), from, m, board, out),
                     Message::Revoked(m) => self.arbiter.handle_revoked(route, from, m, board, out),
                     Message::Settled(m) => self.arbiter.handle_settled(route, from, m, board),
                     Message::Closed(m) => self.arbiter.handle_closed(route, from, m, board, out),

@@ -17,6 +17,7 @@ use handoff_proto::names::{Epoch, Generation, NodeId};
 use handoff_proto::recipient::{Arrival, PART_TIME_MAX, Recipient, RecipientLimits};
 use proptest::prelude::*;
 
+use crate::back::flow;
 use crate::world::{Dice, Mail};
 
 const F: NodeId = NodeId::FRONT_END;
@@ -198,7 +199,7 @@ fn images_bytes_and_records_are_bounded() {
     recipient.handle_timeout(at(0) + PART_TIME_MAX, |_| true, &mut Mail::default());
     assert_eq!((recipient.incoming(), recipient.records()), (0, 3));
     assert_eq!(take(&mut recipient, 5, 10), (Err(DropReason::MessageLimit), vec![]));
-    let revoke = |c| Revoke { c: ConnId(c), e2: Epoch(1), g: G };
+    let revoke = |c| Revoke { c: ConnId(c), e2: Epoch(1), g: G, flow: flow(ConnId(c)) };
     let mut out = Mail::default();
     assert_eq!(recipient.handle_revoke(at(0), &revoke(5), true, &mut out), Err(DropReason::MessageLimit));
     assert_eq!(recipient.handle_revoke(at(0), &revoke(3), true, &mut out), Ok(()), "what is known is said");

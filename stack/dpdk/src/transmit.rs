@@ -4,7 +4,7 @@ use std::hint;
 
 use arrayvec::ArrayVec;
 use baton_stack::drop::{DropCounters, DropReason};
-use baton_stack::node::{PortId, Transmit};
+use baton_stack::node::{Frame, PortId, Transmit};
 
 use crate::mbuf::{Mbuf, MbufArray};
 use crate::pool::Pool;

@@ -67,7 +67,7 @@ fn visits() -> Vec<Vec<u8>> {
     let acknowledge: &[u8] = &[4, 0];
     let wait: &[u8] = &[7, 10];
     let [here, there]: [&[u8]; 2] = [&[1, 0, 0], &[1, 6, 0]];
-    let visit = |said: &[&[u8]]| [&[syn, acknowledge], said].concat().concat();
+    let visit = |said: &[&[u8]]| [&[syn, acknowledge][..], said].concat().concat();
     let phrases = (0..6_u8).map(|phrase| visit(&[&[1, phrase, 0], wait, acknowledge, wait, here, wait]));
     let apart = visit(&[here, wait, acknowledge, wait, there, wait, acknowledge, wait, here, wait, acknowledge]);
     let pipelined = visit(&[here, there, here, wait, acknowledge, wait, acknowledge, wait, acknowledge, wait]);

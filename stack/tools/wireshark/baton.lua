@@ -5,6 +5,9 @@
 -- HELLO is in clear. A sealed datagram is shown as what it is; `tcb unseal` makes a capture of it whose datagrams can be read. The layout of
 -- everything is in docs/handoff.md, sections 2 to 5. A new message, part or field is a word in the tables FIELDS, MESSAGES and PARTS below; the
 -- test stack/tools/tests/wireshark.rs fails as long as it is missing.
+--
+-- One file on purpose: it is installed by copying it to Wireshark's plugin folder, or named on the command line as above. A second one would have to be
+-- found from there, and Wireshark runs every file of that folder by itself. The first half is tables, the second reads by them.
 
 local MAGIC = 0xba70
 local PORT = 9910
@@ -154,6 +157,10 @@ local FIELDS = {
     beyond = { "bytes16", "Beyond it" },
     reason = { REASONS, "Reason" },
     claim = { CLAIMS, "Claim" },
+    client_addr = { "addr", "Client", "client.addr" },
+    client_port = { "u16", "Client's port", "client.port" },
+    vip_addr = { "addr", "VIP", "vip.addr" },
+    vip_port = { "u16", "VIP's port", "vip.port" },
     -- Tails.
     start = { "u64", "Start" },
     len = { "u32", "Length" },
@@ -208,7 +215,7 @@ local MESSAGES = {
     [24] = { "ABORT", "c base e2 to g", "c={c} {base}->{e2} {to}" },
     [25] = { "THAW", "c e2", "c={c} e2={e2}" },
     [26] = { "ATTEMPT-GONE", "c e2", "c={c} e2={e2}" },
-    [27] = { "REVOKE", "c e2 g", "c={c} e2={e2}" },
+    [27] = { "REVOKE", "c e2 g client_addr client_port vip_addr vip_port", "c={c} e2={e2}" },
     [28] = { "REVOKED", "c e2 g", "c={c} e2={e2}" },
     [29] = { "SETTLE", "c base e2 to g", "c={c} {base}->{e2} {to}" },
     [30] = { "SETTLED", "c e2 claim", "c={c} e2={e2} {claim}" },
@@ -276,30 +283,29 @@ local PARTS = {
 local baton = Proto("baton", "Baton handoff protocol")
 local known = {}
 
+local function own(field)
+    table.insert(known, field)
+    return field
+end
+
 -- Registers a field once; two words may share a filter if they are of one type.
 local function register(word, kind, title, abbr)
     local entry = { kind = kind, word = word }
     if kind == "addr" or kind == "padded" then
-        entry.v4, entry.v6 = ProtoField.ipv4(abbr, title), ProtoField.ipv6(abbr .. "6", title)
-        table.insert(known, entry.v4)
-        table.insert(known, entry.v6)
+        entry.v4, entry.v6 = own(ProtoField.ipv4(abbr, title)), own(ProtoField.ipv6(abbr .. "6", title))
     elseif type(kind) == "table" and kind.bits then
         entry.kind, entry.bits, entry.masks = "u8", kind.bits, {}
-        entry.field = ProtoField.uint8(abbr, title, base.HEX)
-        table.insert(known, entry.field)
+        entry.field = own(ProtoField.uint8(abbr, title, base.HEX))
         for at, name in ipairs(kind.bits) do
             local mask = bit32.lshift(1, at - 1)
-            entry.masks[at] = ProtoField.bool(abbr .. "." .. name:lower():gsub("[^%w]+", "_"), name, 8, nil, mask)
-            table.insert(known, entry.masks[at])
+            entry.masks[at] = own(ProtoField.bool(abbr .. "." .. name:lower():gsub("[^%w]+", "_"), name, 8, nil, mask))
         end
     elseif type(kind) == "table" then
         entry.kind, entry.values = "u8", kind
-        entry.field = ProtoField.uint8(abbr, title, base.DEC, kind)
-        table.insert(known, entry.field)
+        entry.field = own(ProtoField.uint8(abbr, title, base.DEC, kind))
     else
         local _, ftype, form = table.unpack(TYPES[kind], 1, 3)
-        entry.field = ProtoField.new(title, abbr, ftype, nil, form)
-        table.insert(known, entry.field)
+        entry.field = own(ProtoField.new(title, abbr, ftype, nil, form))
     end
     entry.size = entry.kind and TYPES[entry.kind][1]
     return entry
@@ -347,40 +353,35 @@ end
 
 local header_steps = compile(HEADER, message_field)
 local hello_steps = compile(HELLO_FIELDS, message_field)
-local message_names, message_steps = {}, {}
-for kind, row in pairs(MESSAGES) do
-    message_names[kind] = row[1]
-    message_steps[kind] = compile(row[2], message_field)
-end
-local part_names, part_steps = {}, {}
-local image_steps = {}
-for at, row in ipairs(IMAGE) do
-    image_steps[at] = compile(row[2], image_field)
-end
-for kind, row in pairs(PARTS) do
-    part_names[kind] = row[1]
-    part_steps[kind] = compile(row[2], image_field)
+
+-- Names and layouts of the rows of a table.
+local function compile_all(rows, lookup)
+    local names, steps = {}, {}
+    for key, row in pairs(rows) do
+        names[key], steps[key] = row[1], compile(row[2], lookup)
+    end
+    return names, steps
 end
 
-local FIELD_MESSAGE = ProtoField.uint8("baton.message", "Message", base.DEC, message_names)
-local FIELD_FLAGS = ProtoField.uint8("baton.flags", "Flags", base.HEX)
-local FIELD_LENGTH = ProtoField.uint16("baton.length", "Length of the body", base.DEC)
-local FIELD_SEALED = ProtoField.bytes("baton.sealed", "Sealed")
-local FIELD_SEAL = ProtoField.bytes("baton.seal", "Seal")
-local FIELD_HELLO_TAG = ProtoField.bytes("baton.hello_tag", "Tag")
-local FIELD_OPTION = ProtoField.uint8("baton.option", "There", base.DEC, BOOLS)
-local FIELD_COUNT = ProtoField.uint16("baton.count", "How many", base.DEC)
-local FIELD_BYTES_LEN = ProtoField.uint16("baton.bytes_length", "Length", base.DEC)
-local FIELD_FAMILY = ProtoField.uint8("baton.family", "Family", base.DEC, FAMILIES)
-local FIELD_PADDING = ProtoField.bytes("baton.padding", "Padding")
-local FIELD_PART_KIND = ProtoField.uint16("baton.image.part", "Part", base.HEX, part_names)
-local FIELD_PART_LENGTH = ProtoField.uint32("baton.image.part_length", "Length", base.DEC)
-local FIELD_PART_VALUE = ProtoField.bytes("baton.image.part_value", "Value")
-local FIELD_WHOLE_IN = ProtoField.framenum("baton.image.whole_in", "The image is whole in", base.NONE)
-for _, field in ipairs({ FIELD_MESSAGE, FIELD_FLAGS, FIELD_LENGTH, FIELD_SEALED, FIELD_SEAL, FIELD_HELLO_TAG, FIELD_OPTION, FIELD_COUNT,
-    FIELD_BYTES_LEN, FIELD_FAMILY, FIELD_PADDING, FIELD_PART_KIND, FIELD_PART_LENGTH, FIELD_PART_VALUE, FIELD_WHOLE_IN }) do
-    table.insert(known, field)
-end
+local message_names, message_steps = compile_all(MESSAGES, message_field)
+local image_names, image_steps = compile_all(IMAGE, image_field)
+local part_names, part_steps = compile_all(PARTS, image_field)
+
+local FIELD_MESSAGE = own(ProtoField.uint8("baton.message", "Message", base.DEC, message_names))
+local FIELD_FLAGS = own(ProtoField.uint8("baton.flags", "Flags", base.HEX))
+local FIELD_LENGTH = own(ProtoField.uint16("baton.length", "Length of the body", base.DEC))
+local FIELD_SEALED = own(ProtoField.bytes("baton.sealed", "Sealed"))
+local FIELD_SEAL = own(ProtoField.bytes("baton.seal", "Seal"))
+local FIELD_HELLO_TAG = own(ProtoField.bytes("baton.hello_tag", "Tag"))
+local FIELD_OPTION = own(ProtoField.uint8("baton.option", "There", base.DEC, BOOLS))
+local FIELD_COUNT = own(ProtoField.uint16("baton.count", "How many", base.DEC))
+local FIELD_BYTES_LEN = own(ProtoField.uint16("baton.bytes_length", "Length", base.DEC))
+local FIELD_FAMILY = own(ProtoField.uint8("baton.family", "Family", base.DEC, FAMILIES))
+local FIELD_PADDING = own(ProtoField.bytes("baton.padding", "Padding"))
+local FIELD_PART_KIND = own(ProtoField.uint16("baton.image.part", "Part", base.HEX, part_names))
+local FIELD_PART_LENGTH = own(ProtoField.uint32("baton.image.part_length", "Length", base.DEC))
+local FIELD_PART_VALUE = own(ProtoField.bytes("baton.image.part_value", "Value"))
+local FIELD_WHOLE_IN = own(ProtoField.framenum("baton.image.whole_in", "The image is whole in", base.NONE))
 baton.fields = known
 
 local EXPERT_MALFORMED = ProtoExpert.new("baton.malformed", "Malformed", expert.group.MALFORMED, expert.severity.ERROR)
@@ -573,6 +574,11 @@ local function guarded(tree, read)
     return ok
 end
 
+-- What nobody here knows is malformed if it must be `known` or `understood`.
+local function unknown(tree, what, must)
+    tree:add_proto_expert_info(must and EXPERT_MALFORMED or EXPERT_UNKNOWN, "Unknown " .. what .. (must and " that must be " .. must or ""))
+end
+
 local function context_of(pinfo)
     return { values = {}, shown = {}, groups = {}, src = tostring(pinfo.src), dst = tostring(pinfo.dst) }
 end
@@ -593,8 +599,7 @@ local function dissect_part(cursor, tree, context)
         if left(value) > 0 then
             branch:add(FIELD_PART_VALUE, take(value, left(value)))
         end
-        local must = kind:uint() >= MUST_UNDERSTAND
-        branch:add_proto_expert_info(must and EXPERT_MALFORMED or EXPERT_UNKNOWN, must and "Unknown part that must be understood" or "Unknown part")
+        unknown(branch, "part", kind:uint() >= MUST_UNDERSTAND and "understood")
         return
     end
     repeat
@@ -612,7 +617,7 @@ local function dissect_image(tvb, tree, pinfo, attempt)
         local cursor, context = cursor_of(tvb, 0, tvb:len()), context_of(pinfo)
         for at, steps in ipairs(image_steps) do
             local start = cursor.at
-            local section = branch:add(tvb(start), IMAGE[at][1])
+            local section = branch:add(tvb(start), image_names[at])
             run(steps, cursor, section, context)
             section:set_len(cursor.at - start)
         end
@@ -708,8 +713,7 @@ local function dissect_message(cursor, tree, pinfo)
     branch:add(FIELD_FLAGS, flags)
     branch:add(FIELD_LENGTH, len)
     if not row then
-        local must = bit32.band(flags:uint(), MUST_KNOW) ~= 0
-        branch:add_proto_expert_info(must and EXPERT_MALFORMED or EXPERT_UNKNOWN, must and "Unknown message that must be known" or "Unknown message")
+        unknown(branch, "message", bit32.band(flags:uint(), MUST_KNOW) ~= 0 and "known")
         return "kind " .. kind:uint()
     end
     local context, info = context_of(pinfo), ""

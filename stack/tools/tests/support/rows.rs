@@ -1,7 +1,7 @@
 //! What the dissector must show of a message: name and value of each field, in the order of the wire. A new message or field does not compile
 //! until it has its row here.
 
-use baton_stack::addr::{ConnId, IpAddr};
+use baton_stack::addr::{ConnId, Flow, IpAddr};
 use handoff_proto::message::*;
 use handoff_proto::names::{Boot, Epoch, Generation, NodeId};
 
@@ -68,6 +68,13 @@ impl Rows {
             .text("key.target", target)
     }
 
+    fn addr(self, name: &str, addr: IpAddr) -> Self {
+        match addr {
+            IpAddr::V4(addr) => self.is("family", 4).is(name, addr),
+            IpAddr::V6(addr) => self.is("family", 6).is(&format!("{name}6"), addr),
+        }
+    }
+
     fn option(self, is_there: bool) -> Self {
         self.is("option", u8::from(is_there))
     }
@@ -123,9 +130,11 @@ pub(crate) fn of(message: &Message<'_>) -> Vec<Row> {
         Message::PartAck(PartAck { c, e2, g, missing, beyond }) => {
             rows.c(*c).e2(*e2).g(*g).is("missing", missing).is("beyond", digits(&beyond.to_be_bytes()))
         }
-        Message::Installed(Installed { c, e2, g })
-        | Message::Revoke(Revoke { c, e2, g })
-        | Message::Revoked(Revoked { c, e2, g }) => rows.c(*c).e2(*e2).g(*g),
+        Message::Installed(Installed { c, e2, g }) | Message::Revoked(Revoked { c, e2, g }) => rows.c(*c).e2(*e2).g(*g),
+        Message::Revoke(Revoke { c, e2, g, flow: Flow { client, vip } }) => {
+            let rows = rows.c(*c).e2(*e2).g(*g).addr("client.addr", client.addr).is("client.port", client.port);
+            rows.addr("vip.addr", vip.addr).is("vip.port", vip.port)
+        }
         Message::Routed(Routed { c, e2 })
         | Message::Done(Done { c, e2 })
         | Message::Thaw(Thaw { c, e2 })
@@ -171,10 +180,6 @@ fn of_lease(rows: Rows, lease: &Lease<'_>) -> Rows {
     peers.iter().fold(rows.is("count", peers.len()), |rows, peer| {
         let PeerEntry { id: NodeId(id), g: Generation(g), core, addr, mac, name } = peer;
         let rows = rows.is("peer.id", id).hex("peer.generation", g).is("peer.core", core);
-        let rows = match addr {
-            IpAddr::V4(addr) => rows.is("family", 4).is("peer.addr", addr),
-            IpAddr::V6(addr) => rows.is("family", 6).is("peer.addr6", addr),
-        };
-        rows.is("peer.mac", mac).text("peer.name", name.as_str().as_bytes())
+        rows.addr("peer.addr", addr).is("peer.mac", mac).text("peer.name", name.as_str().as_bytes())
     })
 }
