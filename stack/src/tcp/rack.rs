@@ -160,13 +160,13 @@ impl Tcb {
         (right.le(segment.ack) || blocks.next().is_some_and(is_within)).then_some((left, right))
     }
 
-    /// Takes for lost what an acknowledgment shows to be lost. `is_over`: it has ended a recovery.
-    pub(crate) fn find_losses(&mut self, now: Instant, delivery: &Delivery, is_over: bool) {
+    /// Takes for lost what an acknowledgment shows to be lost. `round_trip_us`: what it has measured; `is_over`: it has ended a recovery.
+    pub(crate) fn find_losses(&mut self, now: Instant, delivery: &Delivery, round_trip_us: Option<u32>, is_over: bool) {
         let una = self.snd.una;
         let rack = &mut self.rec.rack;
         rack.boundary = rack.boundary.filter(|boundary| una.lt(*boundary));
         rack.is_reordering_seen |= delivery.is_reordered;
-        if let (Some((sent, end)), Some(rtt)) = (delivery.newest, delivery.round_trip_us(now)) {
+        if let (Some((sent, end)), Some(rtt)) = (delivery.newest, round_trip_us) {
             rack.rtt_us = rtt;
             if rack.min_rtt.0 == 0 || rtt <= rack.min_rtt.0 || now.since(rack.min_rtt.1) > MIN_RTT_AGE_MAX {
                 rack.min_rtt = (rtt, now);

@@ -70,8 +70,9 @@ impl Tcb {
     /// Decides on loss recovery and the congestion window after an acknowledgment. True if the window was reduced for a mark.
     pub(crate) fn recover(&mut self, now: Instant, acked: u32, in_flight: u32, delivery: &Delivery) -> bool {
         let (mss, una, nxt) = (self.mss(), self.snd.una, self.snd.nxt);
+        let round_trip_us = delivery.round_trip_us(now);
         if acked > 0 {
-            self.cc.note_round_trip((una, nxt), delivery.round_trip_us(now));
+            self.cc.note_round_trip((una, nxt), round_trip_us);
             if una == nxt && self.snd.unsent() == 0 {
                 self.cc.forget_round_trips();
             }
@@ -92,7 +93,7 @@ impl Tcb {
         }
         let mut slowed = false;
         let lost_before = self.rec.sent.lost();
-        self.find_losses(now, delivery, is_over);
+        self.find_losses(now, delivery, round_trip_us, is_over);
         let is_safe = acked > 0 && self.rec.sent.lost() <= lost_before;
         match self.rec.phase {
             Phase::Open => {

@@ -3,7 +3,7 @@
 use super::content::Content;
 use super::recovery::Phase;
 use super::tcb::{CloseReason, Outcome, State, Tcb};
-use crate::time::{Instant, earliest};
+use crate::time::Instant;
 
 /// When something is to be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -29,8 +29,11 @@ impl Tcb {
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
         let Timers { retransmit, persist, delayed_ack, keepalive, fin_wait_2, reorder, probe } = self.timers;
+        // As numbers: each of eight decides nothing about the way through the code.
+        let number = |at: Option<Instant>| at.map_or(u64::MAX, Instant::micros);
         let others = [persist, delayed_ack, keepalive, fin_wait_2, reorder, probe, self.user_timeout_at()];
-        others.into_iter().fold(retransmit, earliest)
+        let first = others.into_iter().map(number).fold(number(retransmit), u64::min);
+        (first < u64::MAX).then(|| Instant::from_micros(first))
     }
 
     /// Does what is due at `now`; what is to be sent comes out of [`Tcb::poll_transmit`].

@@ -26,11 +26,14 @@ impl Tcb {
     /// Sixth, check the URG bit (section 3.10.7.4). True if the application is to hear of it: there was nothing urgent before, or
     /// its end has moved (MUST-32).
     pub(crate) fn note_urgent(&mut self, segment: &Segment<'_>) -> bool {
+        if !segment.flags.has(Flags::URG) {
+            return false;
+        }
         let may_receive = matches!(self.state, State::Established | State::FinWait1 | State::FinWait2);
         let up = segment.seq + u32::from(segment.urgent);
         let unread = self.rcv.unread_seq();
         let is_news = unread.lt(up) && self.rcv.urgent.is_none_or(|known| known.lt(up));
-        if !segment.flags.has(Flags::URG) || !may_receive || !is_news {
+        if !may_receive || !is_news {
             return false;
         }
         self.rcv.urgent = Some(up);

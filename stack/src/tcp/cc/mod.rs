@@ -85,7 +85,7 @@ impl Congestion {
         let mut acked = acked;
         if self.cwnd < self.ssthresh {
             // RFC 5681 section 3.1. Receivers acknowledge whole bursts at once: eight segments count (RFC 9406 section 4.2), but
-            // after a timeout, when one acknowledgment may tell of what arrived long ago, two (RFC 3465 section 2.3).
+            // after a timeout, when one acknowledgment may tell of what arrived long ago, two (RFC 3465 section 2.3 has one; Linux all).
             acked = acked.min(if is_restart { 2 } else { hystart::L } * mss);
             let growth = self.start.map_or(acked, |start| start.growth(acked));
             let grown = growth.min(self.ssthresh - self.cwnd);
