@@ -333,7 +333,8 @@ impl Tcb {
         Options { timestamps, sack: self.sack_blocks(), ..Options::default() }
     }
 
-    /// SACK blocks: a duplicate first (RFC 2883), then the range that came last, then the others (RFC 2018 section 4).
+    /// SACK blocks: a duplicate first (RFC 2883), then the range that came last, then those that were told last (RFC 2018 section 4):
+    /// where bytes come in order but for holes, that is those before it and then the highest, downwards.
     fn sack_blocks(&self) -> ArrayVec<(SeqNum, SeqNum), SACK_BLOCKS_MAX> {
         let mut blocks = ArrayVec::new();
         if !self.opts.sack || (self.rcv.out_of_order.is_empty() && self.dsack.is_none()) {
@@ -341,18 +342,14 @@ impl Tcb {
         }
         let most = if self.opts.timestamps { SACK_BLOCKS_MAX - 1 } else { SACK_BLOCKS_MAX };
         blocks.extend(self.dsack);
-        let ranges = self.rcv.out_of_order.iter().map(|(seq, bytes)| {
+        let ranges = &self.rcv.out_of_order;
+        let behind = ranges.partition_point(|(seq, _)| seq.le(self.rcv.latest));
+        let (before, after) = ranges.split_at(behind);
+        let room = most - blocks.len();
+        blocks.extend(before.iter().rev().chain(after.iter().rev()).take(room).map(|(seq, bytes)| {
             let end = *seq + u32::try_from(bytes.len()).unwrap_or(0);
             (*seq, end)
-        });
-        let is_latest = |(left, right): &(SeqNum, SeqNum)| left.le(self.rcv.latest) && self.rcv.latest.lt(*right);
-        let latest = ranges.clone().find(is_latest);
-        for block in latest.into_iter().chain(ranges.filter(|range| Some(*range) != latest)) {
-            if blocks.len() >= most {
-                break;
-            }
-            blocks.push(block);
-        }
+        }));
         blocks
     }
 
