@@ -204,33 +204,39 @@ fn there_and_back_and_what_stays_behind() {
     holds("tails there and back, patient", Rules { is_patient: true, ..TAILS });
 }
 
-/// The runs that take minutes, one after the other.
-#[test]
-fn the_larger_runs() {
-    if std::env::var("BATON_FULL").map_or(true, |word| word.is_empty()) {
-        println!("the larger runs want BATON_FULL=1, as ci/test --full has it");
-        return;
-    }
-    let only = std::env::var("BATON_MODEL").unwrap_or_default();
-    for (name, rules) in [
-        ("two moves, 1 lapse", Rules { lapses: 1, ..TWO_MOVES }),
-        ("there and back", THERE_AND_BACK),
-        ("two moves, 1 restart", Rules { crashes: 1, restarts: 1, ..TWO_MOVES }),
-        ("two moves, 1 crash, 1 tick", Rules { crashes: 1, ticks: 1, ..TWO_MOVES }),
-        ("two moves, 1 refusal, 1 more attempt", Rules { refusals: 1, grants: 3, ..TWO_MOVES }),
-        ("one move, 2 ticks, each half a message's life", Rules { ticks: 2, life: 2, ..ONE_MOVE }),
-        ("a move, 1 crash, 1 more attempt", CRASH_AND_AGAIN),
-        ("a tail of two, 1 loss, 2 doubts", Rules { losses: 1, doubts: 2, plan: &[1, 1, 2], ..TAIL }),
-        ("a tail, 1 loss, 1 doubt, 1 crash", Rules { losses: 1, doubts: 1, crashes: 1, ..TAIL }),
-        ("a tail, 1 push, 1 doubt, 1 tick", Rules { pushes: 1, doubts: 1, ticks: 1, ..TAIL }),
-        ("tails there and back, patient, 1 doubt", Rules { is_patient: true, doubts: 1, ..TAILS }),
-        ("tails there and back, patient, 1 push", Rules { is_patient: true, pushes: 1, ..TAILS }),
-        ("three in a row, patient, 2 deaths", Rules { crashes: 2, ..IN_A_ROW }),
-        ("two moves, 1 segment, 1 refusal, 1 eviction", Rules { segments: 1, refusals: 1, evictions: 1, ..TWO_MOVES }),
-    ] {
-        if name.contains(&only) {
-            holds_in_depth(name, rules);
+/// The runs that take minutes, only with `BATON_FULL`: each a test of its own, so that one goes on beside another.
+mod larger {
+    use super::{CRASH_AND_AGAIN, IN_A_ROW, ONE_MOVE, Rules, TAIL, TAILS, THERE_AND_BACK, TWO_MOVES, holds_in_depth};
+
+    macro_rules! larger {
+        ($($test:ident: $rules:expr;)+) => {
+            $(#[test] fn $test() { holds_if_asked_for(stringify!($test), $rules); })+
         }
+    }
+
+    larger! {
+        two_moves_1_lapse: Rules { lapses: 1, ..TWO_MOVES };
+        there_and_back: THERE_AND_BACK;
+        two_moves_1_restart: Rules { crashes: 1, restarts: 1, ..TWO_MOVES };
+        two_moves_1_crash_1_tick: Rules { crashes: 1, ticks: 1, ..TWO_MOVES };
+        two_moves_1_refusal_1_more_attempt: Rules { refusals: 1, grants: 3, ..TWO_MOVES };
+        one_move_2_ticks_each_half_a_message_s_life: Rules { ticks: 2, life: 2, ..ONE_MOVE };
+        a_move_1_crash_1_more_attempt: CRASH_AND_AGAIN;
+        a_tail_of_two_1_loss_2_doubts: Rules { losses: 1, doubts: 2, plan: &[1, 1, 2], ..TAIL };
+        a_tail_1_loss_1_doubt_1_crash: Rules { losses: 1, doubts: 1, crashes: 1, ..TAIL };
+        a_tail_1_push_1_doubt_1_tick: Rules { pushes: 1, doubts: 1, ticks: 1, ..TAIL };
+        tails_there_and_back_patient_1_doubt: Rules { is_patient: true, doubts: 1, ..TAILS };
+        tails_there_and_back_patient_1_push: Rules { is_patient: true, pushes: 1, ..TAILS };
+        three_in_a_row_patient_2_deaths: Rules { crashes: 2, ..IN_A_ROW };
+        two_moves_1_segment_1_refusal_1_eviction: Rules { segments: 1, refusals: 1, evictions: 1, ..TWO_MOVES };
+    }
+
+    fn holds_if_asked_for(name: &str, rules: Rules) {
+        if std::env::var("BATON_FULL").map_or(true, |word| word.is_empty()) {
+            println!("the larger runs want BATON_FULL=1, as ci/test --full has it");
+            return;
+        }
+        holds_in_depth(name, rules);
     }
 }
 
