@@ -51,7 +51,7 @@ def _goodput(lab, options):
                     continue
                 ours, theirs = goodput.compare(lab, linux, cell, options.seconds, options.runs)
                 medians = (f"{statistics.median(side) / 1e6:.2f}" for side in (ours, theirs))
-                yield [str(cell), *medians, f"{goodput.ratio(ours, theirs):.2f}"]
+                yield [str(cell), *medians, f"{goodput.ratio(cell, ours, theirs):.2f}"]
         table(["weather, each way", "Baton, Mbit/s", "Linux, Mbit/s", "ratio"], rows())
 
 

@@ -247,9 +247,18 @@ class Small(unittest.TestCase):
             flood.read_h2load("")
 
     def test_shares_and_ratios_are_medians_of_runs(self):
-        self.assertEqual(goodput.ratio([1.0, 2.0, 30.0], [1.0, 1.0, 10.0]), 2.0)
+        self.assertEqual(goodput.ratio(goodput.Cell(0, 10), [1.0, 2.0, 30.0], [1.0, 1.0, 10.0]), 2.0)
+        self.assertEqual(goodput.ratio(goodput.Cell(0.01, 10), [1.0, 2.0, 30.0], [1.0, 1.0, 10.0]), 2.75)
         share, used = fairness.of_fair([(10e6, 30e6), (20e6, 20e6), (24e6, 8e6)])
         self.assertEqual((share, used), (1.0, 0.8))
+
+    def test_what_is_asked_of_goodput(self):
+        """The issue's 0.95 wherever TCP decides; both at once only where losses keep the windows small."""
+        asked = {(cell.loss, cell.delay_ms): cell.least for cell in goodput.CELLS}
+        self.assertEqual({delay: {least for (_, its), least in asked.items() if its == delay} for delay in goodput.DELAYS_MS},
+                         {0: {0.5}, 10: {0.95}, 50: {0.95}})
+        self.assertEqual({cell.connections for cell in goodput.CELLS if not (cell.loss and cell.delay_ms)}, {1})
+        self.assertEqual([(cell.loss, cell.delay_ms) for cell in goodput.CELLS if cell.longer > 1], [(0.001, 50)])
 
     def test_signals_by_name_and_number(self):
         for word in ("KILL", "sigkill", "9"):
