@@ -9,14 +9,9 @@
 -- One file on purpose: it is installed by copying it to Wireshark's plugin folder, or named on the command line as above. A second one would have to be
 -- found from there, and Wireshark runs every file of that folder by itself. The first half is tables, the second reads by them.
 
-local MAGIC = 0xba70
-local PORT = 9910
-local HEADER_BYTES = 28
-local SEAL_BYTES = 16
-local HELLO_TAG_BYTES = 32
-local MESSAGE_HEADER_BYTES = 4
-local MUST_KNOW = 1
-local MUST_UNDERSTAND = 0x8000
+local MAGIC, PORT = 0xba70, 9910
+local HEADER_BYTES, SEAL_BYTES, HELLO_TAG_BYTES = 28, 16, 32
+local MUST_KNOW, MUST_UNDERSTAND = 1, 0x8000
 local NAME_BYTES_MAX = 63
 local IMAGE_BYTES_MAX = 8 * 1024 * 1024
 -- Images of which some parts have come, at the most. Beyond it the oldest is forgotten.
@@ -179,24 +174,14 @@ local FIELDS = {
 -- In a layout: `?a+b` a byte that says whether a and b are there; `*group` a count of two bytes and as many groups.
 local HEADER = "version kind sender_boot receiver_boot sender_core receiver_core session sent_ms counter"
 local HELLO_FIELDS = "version_min version_max role cores datagram_bytes sender receiver challenge ?echo wants_answer"
-local GROUPS = {
-    peer = { "Node", "peer_id peer_g peer_core peer_addr peer_mac peer_name" },
-}
+local GROUPS = { peer = { "Node", "peer_id peer_g peer_core peer_addr peer_mac peer_name" } }
 local KEY = " key_bits method host target"
 
 -- Kind = { name, layout, what the info column says }.
 local MESSAGES = {
     [1] = { "JOIN", "number boot g", "#{number}" },
-    [2] = {
-        "LEASE-REQ",
-        "number boot g peers_version route_version load_connections load_requests load_bytes busy_permille",
-        "#{number}",
-    },
-    [3] = {
-        "LEASE",
-        "number boot g you lease_ms drain route_version peers_version peers_total peers_first *peer",
-        "#{number} {lease_ms} ms",
-    },
+    [2] = { "LEASE-REQ", "number boot g peers_version route_version load_connections load_requests load_bytes busy_permille", "#{number}" },
+    [3] = { "LEASE", "number boot g you lease_ms drain route_version peers_version peers_total peers_first *peer", "#{number} {lease_ms} ms" },
     [8] = { "ASK", "c e tried n" .. KEY, "c={c} e={e} n={n} {target}" },
     [9] = { "STAY", "c e n strip", "c={c} e={e} n={n}" },
     [10] = { "GRANT", "c base e2 to g n ?strip", "c={c} {base}->{e2} {to}" },
@@ -225,11 +210,7 @@ local MESSAGES = {
     [43] = { "RELEASE", "c e up_to", "c={c} e={e} {up_to}" },
     [44] = { "RELEASED", "c e up_to", "c={c} e={e} {up_to}" },
     [45] = { "TAIL-KEPT", "c", "c={c}" },
-    [48] = {
-        "CLOSED",
-        "c e snd_nxt rcv_nxt ?ts_val+ts_recent ended served_requests served_bytes",
-        "c={c} e={e} {ended}",
-    },
+    [48] = { "CLOSED", "c e snd_nxt rcv_nxt ?ts_val+ts_recent ended served_requests served_bytes", "c={c} e={e} {ended}" },
     [49] = { "CLOSED-ACK", "c", "c={c}" },
     [50] = { "OVER", "c", "c={c}" },
 }
@@ -418,6 +399,16 @@ local function take(cursor, len)
     return range
 end
 
+-- As many of the next bytes as `len` says.
+local function split_off(cursor, len, sentence)
+    local inner = cursor_of(cursor.tvb, cursor.at, cursor.at + len:uint())
+    if inner.stop > cursor.stop then
+        malformed(sentence)
+    end
+    cursor.at = inner.stop
+    return inner
+end
+
 local function address(range, family)
     return family == 4 and tostring(range:ipv4()) or tostring(range:ipv6())
 end
@@ -428,6 +419,12 @@ local function name_of(context, id)
         if name then
             return name
         end
+    end
+end
+
+local function must_be_zero(range, sentence)
+    if range:bytes():tohex():find("[^0]") then
+        malformed(sentence)
     end
 end
 
@@ -453,9 +450,7 @@ function readers.padded(step, cursor, tree, context)
     tree:add(step.v4, take(cursor, 4))
     local padding = take(cursor, 12)
     tree:add(FIELD_PADDING, padding)
-    if padding:bytes():tohex():find("[^0]") then
-        malformed("an IPv4 address is not padded with zeros")
-    end
+    must_be_zero(padding, "an IPv4 address is not padded with zeros")
 end
 
 function readers.rest(step, cursor, tree)
@@ -476,9 +471,7 @@ local function counted(step, cursor, tree)
     return range, len
 end
 
-function readers.blob(step, cursor, tree)
-    return (counted(step, cursor, tree))
-end
+readers.blob = counted
 
 function readers.text(step, cursor, tree)
     local range = counted(step, cursor, tree)
@@ -512,9 +505,7 @@ local function plain(step, cursor, tree, context)
     elseif step.size == 8 then
         return tostring(range:uint64())
     elseif step.kind:find("^reserved") then
-        if range:bytes():tohex():find("[^0]") then
-            malformed("reserved bytes are not zero")
-        end
+        must_be_zero(range, "reserved bytes are not zero")
     elseif step.bits then
         for at = 1, #step.bits do
             item:add(step.masks[at], range)
@@ -586,11 +577,7 @@ end
 local function dissect_part(cursor, tree, context)
     local start = cursor.at
     local kind, len = take(cursor, 2), take(cursor, 4)
-    local value = cursor_of(cursor.tvb, cursor.at, cursor.at + len:uint())
-    if value.stop > cursor.stop then
-        malformed("a part ends behind the image")
-    end
-    cursor.at = value.stop
+    local value = split_off(cursor, len, "a part ends behind the image")
     local row, steps = PARTS[kind:uint()], part_steps[kind:uint()]
     local branch = tree:add(cursor.tvb(start, value.stop - start), "Part: " .. (row and row[1] or "unknown"))
     branch:add(FIELD_PART_KIND, kind)
@@ -702,11 +689,7 @@ end
 local function dissect_message(cursor, tree, pinfo)
     local start = cursor.at
     local kind, flags, len = take(cursor, 1), take(cursor, 1), take(cursor, 2)
-    local body = cursor_of(cursor.tvb, cursor.at, cursor.at + len:uint())
-    if body.stop > cursor.stop then
-        malformed("a message ends behind its datagram")
-    end
-    cursor.at = body.stop
+    local body = split_off(cursor, len, "a message ends behind its datagram")
     local row = MESSAGES[kind:uint()]
     local branch = tree:add(cursor.tvb(start, body.stop - start), row and row[1] or "Unknown message")
     branch:add(FIELD_MESSAGE, kind)
