@@ -97,6 +97,7 @@ def _add_impair(command):
                        ("mark", "marked for congestion, of those that may be")]:
         command.add_argument(f"--{name}", type=_share, metavar="P", help=f"share of packets that are {text}, 0 to 1")
     command.add_argument("--delay", type=_number(0, 10_000), metavar="MS", help="one way, in each direction")
+    command.add_argument("--rate", type=_number(1, 100_000), metavar="MBIT", help="rate of the link in Mbit/s, in each direction; else the machine's")
 
 
 def _number(low, high):
@@ -182,7 +183,7 @@ def _capture(lab, options):
 
 
 def _impair(lab, options):
-    faults = {name: getattr(options, name) for name in ("seed", "loss", "dup", "reorder", "corrupt", "mark", "delay")}
+    faults = {name: getattr(options, name) for name in ("seed", "loss", "dup", "reorder", "corrupt", "mark", "delay", "rate")}
     if options.off:
         if any(value is not None for value in faults.values()):
             raise Misused("off takes nothing else")

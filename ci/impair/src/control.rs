@@ -97,8 +97,9 @@ mod tests {
             corrupt: "0.002".parse().unwrap(),
             mark: "0.04".parse().unwrap(),
             delay_ms: 20,
+            rate_mbit: 1_000,
         };
-        let line = "faults --seed 7 --loss 0.02 --dup 0.01 --reorder 0.03 --corrupt 0.002 --mark 0.04 --delay 20\n";
+        let line = "faults --seed 7 --loss 0.02 --dup 0.01 --reorder 0.03 --corrupt 0.002 --mark 0.04 --delay 20 --rate 1000\n";
         assert_eq!(read(line.as_bytes()), Ok(Request::Faults(faults)));
         assert_eq!(
             read(b"faults --delay 10000"),

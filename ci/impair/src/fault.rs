@@ -1,10 +1,10 @@
 //! What becomes of packets, one lane for each direction. No sockets and no clock in here: frames and times are handed in.
 //!
 //! ```text
-//!   offer ---> lost? ---> marked? ---> doubled? ---> corrupted? ---> reordered? ---> delayed? ---> out
-//!                |            |            |                             |               |
-//!              gone          CE       a clean copy                  held until        a queue,
-//!                                     goes as well               1-8 others passed    in order
+//!   offer ---> lost? ---> marked? ---> doubled? ---> corrupted? ---> reordered? ---> a turn on the link? ---> delayed? ---> out
+//!                |            |            |                             |                     |                  |
+//!              gone          CE       a clean copy                  held until             gone, if           a queue,
+//!                                     goes as well               1-8 others passed      it is too far off     in order
 //! ```
 //!
 //! Every packet that may suffer draws the same number of random values, so that packet n meets the same fate for a seed whatever
@@ -30,6 +30,12 @@ pub(crate) const HOLD_MAX: Duration = Duration::from_millis(5);
 pub(crate) const HELD_MAX: usize = 64;
 /// So many packets may be under way in the delay; one more is lost and counted as overflow.
 pub(crate) const QUEUE_MAX: usize = 65_536;
+/// A link of a certain rate keeps packets for so long; one that would have to wait longer for its turn is lost and counted as overflow.
+pub(crate) const TURN_WAIT_MAX: Duration = Duration::from_millis(10);
+/// The fastest link, in Mbit/s.
+pub(crate) const RATE_MBIT_MAX: u64 = 100_000;
+/// What a frame takes of an Ethernet link beside its own bytes: preamble, checksum, and the gap to the next one.
+const LINK_OVERHEAD_BYTES: u64 = 24;
 /// The longest delay, in ms.
 pub(crate) const DELAY_MS_MAX: u64 = 10_000;
 
@@ -89,6 +95,9 @@ pub(crate) struct Faults {
     /// How long every packet is under way, in ms.
     #[arg(long = "delay", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=DELAY_MS_MAX))]
     pub(crate) delay_ms: u64,
+    /// The rate of the link, in Mbit/s. 0: as fast as the machine.
+    #[arg(long = "rate", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=RATE_MBIT_MAX))]
+    pub(crate) rate_mbit: u64,
 }
 
 /// What one direction has done.
@@ -153,6 +162,8 @@ pub(crate) struct Lane {
     direction: u64,
     random: ChaCha8Rng,
     held: Vec<Held>,
+    /// When the link has sent all that had a turn so far.
+    free_at: Option<Instant>,
     /// What is under way, and when it arrives.
     queue: VecDeque<(Instant, Vec<u8>)>,
     counters: Counters,
@@ -161,13 +172,15 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) fn new(faults: Faults, direction: u64) -> Self {
         let random = stream(faults.seed, direction);
-        Self { faults, direction, random, held: Vec::new(), queue: VecDeque::new(), counters: Counters::default() }
+        let counters = Counters::default();
+        Self { faults, direction, random, held: Vec::new(), free_at: None, queue: VecDeque::new(), counters }
     }
 
     /// Begins anew with other faults, from the start of their seed. What is under way goes on as it was.
     pub(crate) fn set(&mut self, faults: Faults) {
         self.random = stream(faults.seed, self.direction);
         self.faults = faults;
+        self.free_at = None;
     }
 
     /// Takes a frame in, and puts what may leave now into `out`.
@@ -263,15 +276,35 @@ impl Lane {
         }
     }
 
-    /// Into the delay, or out.
+    /// Over the link and into the delay, or out.
     fn leave(&mut self, frame: Vec<u8>, now: Instant, out: &mut Vec<Vec<u8>>) {
-        if self.faults.delay_ms == 0 && self.queue.is_empty() {
+        let Some(arrival) = self.arrival(frame.len(), now) else {
+            self.counters.overflow += 1;
+            return;
+        };
+        if arrival == now && self.queue.is_empty() {
             out.push(frame);
         } else if self.queue.len() < QUEUE_MAX {
-            self.queue.push_back((now + Duration::from_millis(self.faults.delay_ms), frame));
+            self.queue.push_back((arrival, frame));
         } else {
             self.counters.overflow += 1;
         }
+    }
+
+    /// When a frame that comes to the link now has passed all of it; `None` if its turn is too far off.
+    fn arrival(&mut self, bytes: usize, now: Instant) -> Option<Instant> {
+        let delay = Duration::from_millis(self.faults.delay_ms);
+        if self.faults.rate_mbit == 0 {
+            return Some(now + delay);
+        }
+        let turn = self.free_at.map_or(now, |free_at| free_at.max(now));
+        if turn - now > TURN_WAIT_MAX {
+            return None;
+        }
+        let bits = (u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(LINK_OVERHEAD_BYTES)).saturating_mul(8);
+        let sent = turn + Duration::from_nanos(bits.saturating_mul(1_000) / self.faults.rate_mbit);
+        self.free_at = Some(sent);
+        Some(sent + delay)
     }
 }
 

@@ -74,6 +74,7 @@ fn the_same_seed_does_the_same_and_directions_and_seeds_differ() {
         corrupt: share("0.1"),
         mark: share("0.1"),
         delay_ms: 0,
+        rate_mbit: 0,
     };
     let first = run(faults(1), 0, 2000).0;
     assert_eq!(first, run(faults(1), 0, 2000).0);
@@ -205,6 +206,29 @@ fn the_delay_keeps_order_and_has_a_limit() {
     assert_eq!(lane.counters().overflow, 1);
     lane.due(now + Duration::from_millis(10), &mut out);
     assert_eq!(numbers(&out), (0..most).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_link_sends_one_frame_after_the_other_and_keeps_them_for_a_limited_time() {
+    // 60 bytes and what surrounds them on a wire: 672 bits, at 1 Mbit/s 672 us.
+    let (mut lane, start) = (Lane::new(Faults { rate_mbit: 1, ..Faults::default() }, 0), Instant::now());
+    let mut out = Vec::new();
+    // Turns at 0, 672, ... 9,408 us; the next one would be at 10,080.
+    for n in 0..16 {
+        lane.offer(frame(n), start, &mut out);
+    }
+    assert!(out.is_empty());
+    assert_eq!(lane.counters().overflow, 1);
+    for (micros, sent) in [(671, 0), (672, 1), (1_343, 1), (1_344, 2), (10_079, 14), (10_080, 15)] {
+        lane.due(start + Duration::from_micros(micros), &mut out);
+        assert_eq!(numbers(&out), (0..sent).collect::<Vec<_>>(), "{micros}");
+    }
+    assert_eq!(lane.next_due(), None);
+    // An idle link begins at once, and the delay is behind it.
+    lane.set(Faults { rate_mbit: 1, delay_ms: 2, ..Faults::default() });
+    let later = start + Duration::from_secs(1);
+    lane.offer(frame(99), later, &mut out);
+    assert_eq!(lane.next_due(), Some(later + Duration::from_micros(2_672)));
 }
 
 #[test]
