@@ -79,10 +79,9 @@ impl Tcb {
         if !is_news || in_flight == 0 {
             return false;
         }
-        let (cwnd, mss) = (self.cc.cwnd, self.mss());
-        self.cc.on_loss(in_flight, mss);
+        let cwnd = self.cc.cwnd;
+        self.reduce_window(in_flight);
         self.cc.cwnd = self.cc.cwnd.min(cwnd);
-        self.note_reduction();
         true
     }
 }

@@ -298,9 +298,7 @@ impl Tcb {
             && self.rec.is_open()
             && !self.is_reduced_for(end - 1)
         {
-            let mss = self.mss();
-            self.cc.on_loss(in_flight, mss);
-            self.note_reduction();
+            self.reduce_window(in_flight);
         }
         self.forget_point();
         if delivery.is_echo {

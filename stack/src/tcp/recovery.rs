@@ -149,8 +149,7 @@ impl Tcb {
             self.rec.undo = None;
         } else {
             self.remember_window(in_flight);
-            self.cc.on_loss(in_flight, mss);
-            self.note_reduction();
+            self.reduce_window(in_flight);
         }
         self.rec.prr = Prr { delivered: 0, out: 0, flight: in_flight };
         self.rec.phase = Phase::Fast(nxt);
@@ -191,10 +190,23 @@ impl Tcb {
         is_after_timeout && !self.opts.sack && self.snd.una == point && !is_idle
     }
 
+    /// A loss or a mark was found, and is news: the window is reduced. `in_flight` is what was in flight before the acknowledgment that told.
+    pub(crate) fn reduce_window(&mut self, in_flight: u32) {
+        // Of several acknowledgments in one burst the last ones find less in flight, because nothing has been sent yet for the first ones. It
+        // would have been, and a burst is no reason to reduce by more.
+        let in_use = if self.is_held_back() { in_flight.max(self.cc.cwnd) } else { in_flight };
+        self.cc.on_loss(in_use, self.mss());
+        self.note_reduction();
+    }
+
     /// Whether it was the congestion window that kept more from being sent (RFC 5681 section 3.1 grows no other): it was full,
     /// or, where several acknowledgments come in one burst, it still holds something back.
     fn is_cwnd_limited(&self, in_flight: u32) -> bool {
-        let receiver = self.snd.wnd.min(self.config.in_flight_bytes_max);
-        in_flight + self.mss() > self.cc.cwnd || (self.snd.unsent() > 0 && self.cc.cwnd < receiver)
+        in_flight + self.mss() > self.cc.cwnd || self.is_held_back()
+    }
+
+    /// Whether something waits to be sent that the receiver would take.
+    fn is_held_back(&self) -> bool {
+        self.snd.unsent() > 0 && self.cc.cwnd < self.snd.wnd.min(self.config.in_flight_bytes_max)
     }
 }

@@ -168,6 +168,13 @@ impl Host {
     }
 
     pub(super) fn handle_segment(&mut self, now: Instant, segment: &Segment<'_>) -> Result<Outcome, DropReason> {
+        let outcome = self.take_segment(now, segment);
+        self.transmit(now);
+        outcome
+    }
+
+    /// A segment behind which others come in the same burst: nothing is sent before those have been seen.
+    pub(super) fn take_segment(&mut self, now: Instant, segment: &Segment<'_>) -> Result<Outcome, DropReason> {
         self.step(now);
         let local = self.local(now);
         let tcb = self.tcb.as_mut().unwrap();
@@ -177,7 +184,6 @@ impl Host {
             tcb.grant_window(wanted);
         }
         self.check();
-        self.transmit(now);
         outcome
     }
 

@@ -103,6 +103,33 @@ fn three_duplicates_and_it_is_sent_again() {
 }
 
 #[test]
+fn a_burst_of_acknowledgments_is_no_reason_to_slow_down_by_more() {
+    // RFC 9438 section 4.6: 0.7 of the window. The first acknowledgment made it 20440, and the second finds 8760 in flight only because what
+    // the first one lets out has not left yet.
+    run(
+        SACK,
+        &opened(
+            TEN_SENT,
+            "30 burst A 1 ack 5841 => acked
+             30 in  A 1 ack 5841 sack 7301-11681 =>
+             30 out A 5841 len 1460
+             30 out A 14601 len 1460
+             30 out A 16061 len 1460
+             50 in  A 1 ack 17521 => acked
+             50 cwnd 14308
+             50 out A 17521 len 1460
+             50 out A 18981 len 1460
+             50 out A 20441 len 1460
+             50 out A 21901 len 1460
+             50 out A 23361 len 1460
+             50 out A 24821 len 1460
+             50 out A 26281 len 1460
+             50 out PA 27741 len 1460",
+        ),
+    );
+}
+
+#[test]
 fn a_partial_acknowledgment_shows_the_next_hole() {
     run_with(
         &reno(),

@@ -133,7 +133,8 @@ impl Player {
         }
         let number = || words[2].parse::<usize>().unwrap();
         match words[1] {
-            "in" => self.hand_in(&parse(&words[2..])),
+            "in" => self.hand_in(&parse(&words[2..]), false),
+            "burst" => self.hand_in(&parse(&words[2..]), true),
             "push" => {
                 let n = number();
                 let bytes = self.ours[self.pushed..self.pushed + n].to_vec();
@@ -179,7 +180,8 @@ impl Player {
         }
     }
 
-    fn hand_in(&mut self, line: &Line) {
+    /// `is_followed`: another segment comes in the same burst.
+    fn hand_in(&mut self, line: &Line, is_followed: bool) {
         let from = (line.seq.max(1) - 1) as usize;
         let payload = self.theirs[from..from + line.len as usize].to_vec();
         let segment = Segment {
@@ -202,6 +204,7 @@ impl Player {
         };
         let now = self.now;
         let result = match &mut self.host {
+            Some(host) if is_followed => host.take_segment(now, &segment),
             Some(host) => host.handle_segment(now, &segment),
             None => match Host::accept(now, &self.config, self.moves, (ISS, 0), &segment) {
                 Ok(host) => {
