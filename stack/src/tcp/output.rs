@@ -278,10 +278,10 @@ impl Tcb {
     /// What was sent moves SND.NXT or the retransmission pointer, and starts the timer.
     fn note_sent(&mut self, now: Instant, seq: SeqNum, sent: u32, again: bool) {
         if again {
+            self.note_sent_again(seq, self.tsval(now), sent);
             self.rec.sent.resent(seq, seq + sent, now);
             self.rec.force = false;
             self.timed = None;
-            self.note_sent_again(self.tsval(now), sent);
             if seq == self.snd.una {
                 // What the timer waits for has left only now (RFC 6675 section 6): acknowledgments of what lies behind it have shown
                 // that an earlier repetition was lost, and a round trip goes by until this one is answered.

@@ -30,7 +30,7 @@ pub struct Undo<G = Growth> {
     pub from: SeqNum,
     /// SND.NXT when the recovery ended: when this is acknowledged, no more will be heard of it. `None` before.
     pub until: Option<SeqNum>,
-    /// TSval of the first segment that was sent again, until SND.UNA has moved (RFC 3522 section 3.2).
+    /// TSval of the segment at `from` as it was sent again first, until SND.UNA has moved (RFC 3522 section 3.2).
     pub stamp: Option<u32>,
     /// Bytes that were sent again.
     pub again: u32,
@@ -73,12 +73,12 @@ impl Tcb {
         });
     }
 
-    /// Something is sent again, with this TSval.
-    pub(crate) fn note_sent_again(&mut self, tsval: u32, sent: u32) {
-        let may_stamp = self.opts.timestamps;
-        let una = self.snd.una;
+    /// What is at `seq` is being sent again, with this TSval.
+    pub(crate) fn note_sent_again(&mut self, seq: SeqNum, tsval: u32, sent: u32) {
+        let may_stamp = self.opts.timestamps && seq == self.snd.una && !self.rec.sent.is_first_again();
         if let Some(undo) = self.rec.undo.as_mut().filter(|undo| undo.until.is_none()) {
-            if undo.again == 0 && may_stamp && undo.from == una {
+            // If the first segment was sent again in an earlier recovery already, the echo of that one tells nothing of this.
+            if undo.again == 0 && may_stamp && undo.from == seq {
                 undo.stamp = Some(tsval);
             }
             undo.again = undo.again.saturating_add(sent);

@@ -87,6 +87,11 @@ impl Scoreboard {
         self.bounded().filter(|(_, run)| is_again(run)).map(|(start, run)| run.end.since(start)).sum()
     }
 
+    /// Whether what is at SND.UNA was sent more than once.
+    pub(crate) fn is_first_again(&self) -> bool {
+        self.runs.front().is_some_and(|run| run.again)
+    }
+
     /// Bytes in flight, as far as we know (`Pipe` of RFC 6675).
     pub(crate) fn pipe(&self) -> u32 {
         self.end().since(self.start) - self.sacked - self.lost
