@@ -37,6 +37,8 @@ pub struct Snapshot {
     pub held: usize,
     /// Sources in the content store, and bytes of memory that they hold.
     pub store: (usize, usize),
+    /// Bytes of memory that are lent to sources which are read ahead.
+    pub store_ahead: usize,
     /// How often a source could not give its bytes or take a request's: each has cost a connection.
     pub store_failures: u64,
     /// What is kept of connections that were given away.
@@ -173,6 +175,7 @@ impl<S> BackEnd<S> {
             leaving: self.frozen.len(),
             held: self.hold.len(),
             store: (self.server.store.sources(), self.server.store.bytes()),
+            store_ahead: self.server.store.bytes_ahead(),
             store_failures: self.server.store.failures(),
             tails: self.links.iter_mut().fold(TailNumbers::default(), TailNumbers::with),
             ahead: self.ahead.waiting(),

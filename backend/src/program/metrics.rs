@@ -31,6 +31,7 @@ pub(super) fn add(snapshot: &Snapshot, metrics: &mut Metrics) {
         leaving,
         held,
         store: (sources, bytes),
+        store_ahead,
         store_failures,
         tails,
         ahead: (prepared, prepared_bytes),
@@ -47,6 +48,8 @@ pub(super) fn add(snapshot: &Snapshot, metrics: &mut Metrics) {
     metrics.gauge("baton_holding_packets", "Packets that wait for their connection", *held as f64);
     metrics.gauge("baton_store_sources", "Sources in the content store", *sources as f64);
     metrics.gauge("baton_store_bytes", "Bytes of memory that the content store's sources hold", *bytes as f64);
+    let help = "Bytes of memory that are lent to files which are read ahead";
+    metrics.gauge("baton_store_ahead_bytes", help, *store_ahead as f64);
     let help = "Times that a source could not give its bytes or take a request's";
     metrics.counter("baton_store_failures_total", help, *store_failures);
     add_stats(stats, metrics);
@@ -251,7 +254,7 @@ mod tests {
         let held = LeaseSnapshot { name: "fe1".to_owned(), is_held: true, ..LeaseSnapshot::default() };
         let drained = LeaseSnapshot { name: "fe2".to_owned(), is_draining: true, ..LeaseSnapshot::default() };
         let leases = vec![held, drained];
-        let (store, store_failures) = ((5, 6_000), 116);
+        let (store, store_ahead, store_failures) = ((5, 6_000), 65_536, 116);
         let tails = TailNumbers {
             held: 6,
             bytes: 7_000,
@@ -277,6 +280,7 @@ mod tests {
             leaving,
             held,
             store,
+            store_ahead,
             store_failures,
             tails,
             ahead,
@@ -299,6 +303,7 @@ baton_connections{state="leaving"} 4.0
 baton_holding_packets 3.0
 baton_store_sources 5.0
 baton_store_bytes 6000.0
+baton_store_ahead_bytes 65536.0
 baton_store_failures_total 116
 baton_requests_total 101
 baton_response_bytes_total 102

@@ -35,6 +35,11 @@ impl<B: Body> Body for Begun<B> {
         if rest.is_empty() { Ok(()) } else { self.body.read(offset + to_u64(first.len()), rest) }
     }
 
+    /// What is in memory is not copied once more.
+    fn is_read_ahead(&self, offset: u64) -> bool {
+        offset >= to_u64(self.beginning.len()) && self.body.is_read_ahead(offset)
+    }
+
     fn release(&mut self, up_to: u64) {
         if to_usize(up_to) >= self.beginning.len() {
             self.beginning = Vec::new();

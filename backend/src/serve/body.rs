@@ -29,6 +29,13 @@ pub trait Body: fmt::Debug + Send {
     /// The bytes cannot be given, or no longer be vouched for. `buf` is then unspecified.
     fn read(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), BodyError>;
 
+    /// Whether a read costs much however short it is, so that what follows `offset` is best read in longer pieces than segments are. Until they are
+    /// sent, [`ContentStore`](super::ContentStore) keeps them: what [`Body::read`] vouches for is vouched for then.
+    fn is_read_ahead(&self, offset: u64) -> bool {
+        let _ = offset;
+        false
+    }
+
     /// The client has everything before `up_to`: it will not be read again. Never goes back.
     fn release(&mut self, up_to: u64) {
         let _ = up_to;

@@ -2,7 +2,8 @@
 //!
 //! What is sent is the file as it was opened: each read is checked against the size and modification time of the
 //! moment of the response, so a file that is changed in place while it is sent ends the connection and never gives
-//! mixed bytes. Replace files by renaming a new one over them, as careful tools do: a response that has begun goes on
+//! mixed bytes. Files are read ahead, up to 32 KiB at a time: what was read before the change may still be sent, and
+//! where that was the last of it, the response is whole. Replace files by renaming a new one over them, as careful tools do: a response that has begun goes on
 //! with the old file.
 //!
 //! A path is refused unless it names a regular file below the root. Dot files are hidden. Symbolic links are followed
@@ -14,7 +15,8 @@
 //! A body is continued by another node whose file of the same path has the same bytes: their digest is its name between nodes. It is found
 //! out in pieces when somebody wants such a move, and remembered; `digest.rs` has the limits.
 //!
-//! Reads go to the page cache by `pread`. A file that is not in it costs a wait for the disk, for every connection of
+//! Reads go to the page cache by `pread`; with the look at size and time these are two calls of the kernel for each 32 KiB (`PIECE_LEN`),
+//! and for each segment that is sent again. A file that is not in it costs a wait for the disk, for every connection of
 //! the core.
 
 mod conditional;
@@ -389,6 +391,10 @@ impl Body for FileBody {
         // Looked at after the read: a change before it shows, and one after it did no harm to these bytes.
         let metadata = self.file.metadata().map_err(|error| BodyError::Io(error.kind()))?;
         if Stamp::of(&metadata) == self.stamp { Ok(()) } else { Err(BodyError::Changed) }
+    }
+
+    fn is_read_ahead(&self, _offset: u64) -> bool {
+        true
     }
 
     fn continuation(&self) -> Continuation {

@@ -5,7 +5,7 @@
 //!                                     |
 //!             Server, Exchange: head, 100 Continue, framing, request body   exchange.rs, head.rs
 //!                                     |
-//!             ContentStore: sources, named in a TCB's send queue            store.rs, chunked.rs
+//!             ContentStore: sources, named in a TCB's send queue            store.rs, chunked.rs, pieces.rs
 //!                                     |
 //!             TCP output reads source, offset and length into the frame
 //! ```
@@ -24,6 +24,7 @@ mod echo;
 mod exchange;
 pub mod files;
 mod head;
+mod pieces;
 pub mod probe;
 mod resume;
 mod service;
@@ -38,6 +39,7 @@ pub use echo::{ECHO_BUFFER_LEN, Echo};
 pub use exchange::{Exchange, ExchangeError, Extent, FORGOTTEN_BODY_LEN_MAX, Server, Terms};
 pub use files::Files;
 pub use head::{BACKEND_FIELD, EPOCH_FIELD, Responder};
+pub use pieces::PIECE_LEN;
 pub use probe::Probe;
 pub use resume::{CHUNKED_OFFSET_MAX, Resumable};
 pub use service::{Expected, NotResumed, Preparation, Prepared, Request, Response, Service, Upload, Work};

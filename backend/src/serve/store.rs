@@ -8,6 +8,7 @@ use baton_stack::tcp::{self, ContentLost, SourceId};
 
 use super::body::{Body, BodyError, Bytes, Ready, to_u64};
 use super::chunked::Chunked;
+use super::pieces::{PIECE_LEN, PieceId, Pieces};
 
 /// How much a store holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,11 +18,13 @@ pub struct StoreLimits {
     /// Bytes of memory that the sources hold: heads, echoes, buffers of bodies. What a file holds in the page cache
     /// does not count.
     pub bytes_max: usize,
+    /// Bodies that are read ahead at one time, each [`PIECE_LEN`](super::PIECE_LEN) bytes; the others are read segment by segment.
+    pub pieces_max: usize,
 }
 
 impl Default for StoreLimits {
     fn default() -> Self {
-        Self { sources_max: 262_144, bytes_max: 268_435_456 }
+        Self { sources_max: 262_144, bytes_max: 268_435_456, pieces_max: 1_024 }
     }
 }
 
@@ -33,6 +36,7 @@ pub struct ContentStore {
     /// Slots without a source.
     free: Vec<u32>,
     bytes: usize,
+    pieces: Pieces,
     failures: u64,
 }
 
@@ -49,7 +53,8 @@ impl ContentStore {
     /// An empty store.
     #[must_use]
     pub const fn new(limits: StoreLimits) -> Self {
-        Self { limits, slots: Vec::new(), free: Vec::new(), bytes: 0, failures: 0 }
+        let pieces = Pieces::new(limits.pieces_max);
+        Self { limits, slots: Vec::new(), free: Vec::new(), bytes: 0, pieces, failures: 0 }
     }
 
     /// Keeps bytes in memory.
@@ -89,8 +94,9 @@ impl ContentStore {
 
     /// No more of a source than the bytes before `end` will be wanted: it goes when they are released.
     pub fn end_at(&mut self, id: SourceId, end: u64) {
-        let Some(source) = self.source_mut(id) else { return };
+        let Some(source) = source_mut(&mut self.slots, id) else { return };
         source.end = end;
+        self.pieces.give_back(&mut source.piece, id);
         if source.is_spent() {
             self.remove(id);
         }
@@ -108,9 +114,9 @@ impl ContentStore {
     /// # Errors
     /// The bytes are not there, or not any more: the connection must be reset.
     pub fn read_source(&mut self, id: SourceId, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
-        let result = match self.source_mut(id) {
+        let result = match source_mut(&mut self.slots, id) {
             None => Err(ReadError::NoSource),
-            Some(source) => source.read(offset, buf).map_err(ReadError::Body),
+            Some(source) => source.read(id, &mut self.pieces, offset, buf).map_err(ReadError::Body),
         };
         self.failures += u64::from(result.is_err());
         result
@@ -132,8 +138,9 @@ impl ContentStore {
 
     /// Forgets a source: its connection has ended.
     pub fn remove(&mut self, id: SourceId) {
-        let Some(source) = self.source_mut(id) else { return };
+        let Some(source) = source_mut(&mut self.slots, id) else { return };
         self.bytes -= source.counted;
+        self.pieces.give_back(&mut source.piece, id);
         let slot = &mut self.slots[slot_index(id)];
         slot.source = None;
         slot.generation = slot.generation.wrapping_add(1);
@@ -197,6 +204,12 @@ impl ContentStore {
         self.bytes
     }
 
+    /// Bytes of memory that are lent to sources which are read ahead.
+    #[must_use]
+    pub fn bytes_ahead(&self) -> usize {
+        self.pieces.bytes()
+    }
+
     /// How often a source could not give its bytes or take the request's: each has cost a connection.
     #[must_use]
     pub const fn failures(&self) -> u64 {
@@ -218,12 +231,20 @@ impl ContentStore {
         };
         self.bytes += counted;
         let slot = &mut self.slots[number as usize];
-        slot.source = Some(Source { content, released: 0, end: u64::MAX, feeding, counted });
+        slot.source = Some(Source {
+            content,
+            released: 0,
+            end: u64::MAX,
+            read_to: 0,
+            piece: PieceId::default(),
+            feeding,
+            counted,
+        });
         Ok(source_id(number, slot.generation))
     }
 
     fn source_mut(&mut self, id: SourceId) -> Option<&mut Source> {
-        self.slots.get_mut(slot_index(id)).filter(|slot| slot.generation == generation(id))?.source.as_mut()
+        source_mut(&mut self.slots, id)
     }
 
     /// Counts a source's memory again after something was done with it.
@@ -247,6 +268,10 @@ impl tcp::Content for ContentStore {
     fn insert(&mut self, bytes: Vec<u8>) -> Result<SourceId, ContentLost> {
         self.insert_bytes(bytes).map_err(|_| ContentLost)
     }
+}
+
+fn source_mut(slots: &mut [Slot], id: SourceId) -> Option<&mut Source> {
+    slots.get_mut(slot_index(id)).filter(|slot| slot.generation == generation(id))?.source.as_mut()
 }
 
 /// The store's limit of sources or bytes is reached: answer 503, or reset.
@@ -296,6 +321,10 @@ struct Source {
     released: u64,
     /// Where the bytes end that will be wanted, if that is before its own end.
     end: u64,
+    /// Where nothing was read yet: what lies before is read again.
+    read_to: u64,
+    /// What was read ahead.
+    piece: PieceId,
     /// Whether bytes of the request's body are still to come.
     feeding: bool,
     /// What it adds to the store's count of bytes.
@@ -303,15 +332,43 @@ struct Source {
 }
 
 impl Source {
-    fn read(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), BodyError> {
+    fn read(&mut self, id: SourceId, pieces: &mut Pieces, offset: u64, buf: &mut [u8]) -> Result<(), BodyError> {
         let end = offset.checked_add(to_u64(buf.len())).ok_or(BodyError::OutOfRange)?;
-        if offset < self.released || end > self.content.ready(end).end {
+        let ready_end = self.content.ready(end).end;
+        if offset < self.released || end > ready_end {
             return Err(BodyError::OutOfRange);
         }
         match &mut self.content {
-            Content::Identity(body) => body.read(offset, buf),
+            Content::Identity(_) => self.read_pieces(id, pieces, (offset, ready_end.min(self.end)), buf),
             Content::Chunked(chunked) => chunked.read(offset, buf),
         }
+    }
+
+    /// Reads a body that ends at `body_end`, by way of a piece if it is to be read ahead. What is read again is read alone, and so is a body's rest.
+    fn read_pieces(
+        &mut self,
+        id: SourceId,
+        pieces: &mut Pieces,
+        (offset, body_end): (u64, u64),
+        mut buf: &mut [u8],
+    ) -> Result<(), BodyError> {
+        let (mut at, end) = (offset, offset + to_u64(buf.len()));
+        let body = self.content.body_mut();
+        loop {
+            let known = pieces.copy(&mut self.piece, id, at, buf);
+            (at, buf) = (at + to_u64(known), &mut buf[known..]);
+            if buf.is_empty() {
+                break;
+            }
+            let piece_end = body_end.min(at + to_u64(PIECE_LEN));
+            let is_ahead = at >= self.read_to && end < piece_end && body.is_read_ahead(at);
+            if !is_ahead || !pieces.fill(&mut self.piece, id, at..piece_end, |bytes| body.read(at, bytes))? {
+                body.read(at, buf)?;
+                break;
+            }
+        }
+        self.read_to = self.read_to.max(end);
+        Ok(())
     }
 
     fn is_spent(&mut self) -> bool {

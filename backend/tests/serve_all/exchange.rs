@@ -242,7 +242,7 @@ fn the_node_answers_in_place_of_the_service() {
 fn a_full_store() {
     // Room for a head, not for the body.
     let make: fn() -> Response = || Response::new(Status::OK, Bytes::from(vec![0; 2_000]));
-    let mut server = limited_server(Fixed(make), StoreLimits { sources_max: 2, bytes_max: 2_000 });
+    let mut server = limited_server(Fixed(make), StoreLimits { sources_max: 2, bytes_max: 2_000, pieces_max: 0 });
     let keep = server.store.insert_bytes(vec![0; 1_000]).unwrap();
     let fetched = fetch(&mut server, &GET, b"");
     assert!(fetched.wire.starts_with(b"HTTP/1.1 503 ") && !fetched.keep_alive);

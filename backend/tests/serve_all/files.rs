@@ -1,16 +1,18 @@
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use baton_backend::serve::{
-    Body, BodyError, Content, Continuation, Expected, Files, NotResumed, Response, Service, Work,
+    Body, BodyError, Content, ContentStore, Continuation, Expected, Files, NotResumed, PIECE_LEN, ReadError, Response,
+    Service, SourceId, Work,
 };
 use baton_http1::Status;
 use proptest::prelude::*;
 
-use crate::common::{NOW_S, fetch, get, read, read_all, response, server, with_get, with_request};
+use crate::common::{NOW_S, TERMS, fetch, get, read, read_all, response, server, with_get, with_request};
 
 /// A file system with a root and something beside it.
 struct Place {
@@ -235,6 +237,84 @@ fn a_file_that_changes_while_it_is_sent() {
         assert_eq!(response.body_mut().read(4, &mut [0; 6]), Err(BodyError::Changed));
         assert_eq!(response.body_mut().read(0, &mut [0; 4]), Err(BodyError::Changed));
     }
+}
+
+/// The store from which TCP reads the file of `path`, and the source in it.
+fn begin(files: &Files, path: &str) -> (ContentStore, SourceId) {
+    let mut server = server(files.clone());
+    let mut exchange = with_get(path, &[], |request| server.begin(request, TERMS)).unwrap();
+    let extents: Vec<_> = std::iter::from_fn(|| exchange.next_extent(&mut server.store, u64::MAX)).collect();
+    let [_, body] = extents[..] else { panic!("{extents:?}") };
+    (server.store, body.source)
+}
+
+/// What is sent until the file is found to be another: always the beginning of what it was.
+#[test]
+fn a_file_that_changes_between_two_segments() {
+    const MSS: usize = 1_448;
+    let old: Vec<u8> = (0..5 * PIECE_LEN).map(|n| (n % 251).try_into().unwrap()).collect();
+    let changes: [fn(&Path); 4] = [
+        |path| File::options().write(true).open(path).unwrap().set_len(u64::try_from(3 * PIECE_LEN).unwrap()).unwrap(),
+        |path| fs::write(path, vec![0xff; 5 * PIECE_LEN]).unwrap(),
+        |path| File::options().append(true).open(path).unwrap().write_all(b"more").unwrap(),
+        // A byte behind everything that was read.
+        |path| {
+            File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .write_all_at(b"x", u64::try_from(5 * PIECE_LEN - 1).unwrap())
+                .unwrap()
+        },
+    ];
+    // Within a piece, at its end, and beside that.
+    for before in [MSS, PIECE_LEN - 1, PIECE_LEN, PIECE_LEN + 1, 2 * PIECE_LEN + MSS] {
+        for change in changes {
+            let place = place();
+            let path = place.dir.path().join("www/ten.txt");
+            write(&path, &old);
+            let (mut store, id) = begin(&place.files, "/ten.txt");
+            let mut sent = Vec::new();
+            let mut send = |sent: &mut Vec<u8>, len: usize| {
+                let mut segment = vec![0; len];
+                store.read_source(id, u64::try_from(sent.len()).unwrap(), &mut segment).map(|()| sent.extend(segment))
+            };
+            while sent.len() < before {
+                let len = MSS.min(before - sent.len());
+                send(&mut sent, len).unwrap();
+            }
+            change(&path);
+            let error = loop {
+                if let Err(error) = send(&mut sent, MSS) {
+                    break error;
+                }
+            };
+            assert_eq!(error, ReadError::Body(BodyError::Changed));
+            assert!(old.starts_with(&sent), "{before}: other bytes among {}", sent.len());
+            assert!(
+                sent.len() <= before.next_multiple_of(PIECE_LEN).max(PIECE_LEN),
+                "{before}: found at {}",
+                sent.len()
+            );
+            // What is sent again is looked at again.
+            let again = store.read_source(id, 0, &mut [0; MSS]);
+            assert_eq!(again, Err(ReadError::Body(BodyError::Changed)));
+        }
+    }
+}
+
+/// A response of which all was read before the change is whole.
+#[test]
+fn a_file_that_changes_when_its_last_bytes_were_read() {
+    let mut place = place();
+    let path = place.dir.path().join("www/ten.txt");
+    let (mut store, id) = begin(&place.files, "/ten.txt");
+    let mut bytes = [0; 10];
+    store.read_source(id, 0, &mut bytes[..4]).unwrap();
+    fs::write(&path, "ABCDEFGHIJ").unwrap();
+    store.read_source(id, 4, &mut bytes[4..]).unwrap();
+    assert_eq!(&bytes, b"0123456789");
+    assert_eq!(read_all(&mut get(&mut place.files, "/ten.txt", &[])), b"ABCDEFGHIJ");
 }
 
 #[test]

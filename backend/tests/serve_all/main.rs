@@ -5,6 +5,7 @@ mod common;
 mod echo;
 mod exchange;
 mod files;
+mod pieces;
 mod pipeline;
 mod probe;
 mod resume;

@@ -2,7 +2,7 @@ use baton_backend::serve::{
     Body, Bytes, Coding, ContentStore, Echo, ReadError, Ready, SourceId, StoreFull, StoreLimits,
 };
 
-const LIMITS: StoreLimits = StoreLimits { sources_max: 3, bytes_max: 10 };
+const LIMITS: StoreLimits = StoreLimits { sources_max: 3, bytes_max: 10, pieces_max: 2 };
 
 fn read(store: &mut ContentStore, id: SourceId, offset: u64, len: usize) -> Result<Vec<u8>, ReadError> {
     let mut buf = vec![0; len];

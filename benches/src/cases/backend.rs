@@ -52,19 +52,24 @@ fn requests(connections: usize) -> Result<Done> {
 
 /// Per pure ACK of a long transfer.
 pub(super) fn ack() -> Result<Done> {
-    transfer(false)
+    transfer("/1000000000000", false)
 }
 
 /// Per full segment of a long transfer.
 pub(super) fn segment() -> Result<Done> {
-    transfer(true)
+    transfer("/1000000000000", true)
+}
+
+/// The same of a file.
+pub(super) fn file_segment() -> Result<Done> {
+    transfer("/file", true)
 }
 
 /// One connection that gets a long response. The front-end takes no part in it here.
-fn transfer(counts_segments: bool) -> Result<Done> {
+fn transfer(path: &str, counts_segments: bool) -> Result<Done> {
     let mut cluster = Cluster::start(1, 1_000)?;
     let mut client = cluster.connect(0, "")?;
-    let request = client.request(&mut cluster.wire, "/1000000000000");
+    let request = client.request(&mut cluster.wire, path);
     cluster.send(request);
     cluster.settle();
     let mut meter = Meter::default();

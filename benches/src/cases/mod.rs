@@ -78,6 +78,12 @@ pub const CASES: &[Case] = &[
         run: backend::segment,
     },
     Case {
+        name: "backend/file-segment",
+        what: "the same, of a file in the page cache; what the kernel does is time, not instructions",
+        budget_ns: None,
+        run: backend::file_segment,
+    },
+    Case {
         name: "backend/request",
         what: "request in, 100-byte response out; 32 connections a turn; ASK and STAY included",
         budget_ns: Some(1_000.0),

@@ -50,5 +50,5 @@ fn live(mut image: Image) {
 }
 
 pub(crate) const fn new_store() -> ContentStore {
-    ContentStore::new(StoreLimits { sources_max: 8_192, bytes_max: 16 << 20 })
+    ContentStore::new(StoreLimits { sources_max: 8_192, bytes_max: 16 << 20, pieces_max: 0 })
 }

@@ -319,7 +319,7 @@ impl Host {
 }
 
 const fn new_store() -> ContentStore {
-    ContentStore::new(StoreLimits { sources_max: 4_096, bytes_max: 64 << 20 })
+    ContentStore::new(StoreLimits { sources_max: 4_096, bytes_max: 64 << 20, pieces_max: 0 })
 }
 
 /// An image of a connection, with the rest as any.
