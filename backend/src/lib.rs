@@ -16,10 +16,12 @@ pub mod config;
 #[cfg(test)]
 mod fixture;
 mod held;
+mod leases;
 mod link;
 mod messages;
 mod moves;
 mod node;
+mod packets;
 #[cfg(feature = "program")]
 pub mod program;
 pub mod serve;
@@ -27,6 +29,7 @@ pub mod serving;
 pub mod settings;
 pub mod stats;
 mod tails;
+mod turns;
 #[cfg(test)]
 mod two_front_ends;
 mod wishes;
