@@ -50,12 +50,17 @@ pub fn parse(name: &str, text: &str) -> Result<BackendConfig, ConfigError> {
     baton_config::parse(name, text)
 }
 
-/// Every key that a back-end's configuration may have: `node.id` is for front-ends alone.
+/// Keys of the tables that both programs share, which only a front-end has a use for, and why.
+const OF_FRONT_ENDS: [(&str, &str); 2] = [
+    ("node.id", "only a front-end has an id; a back-end is known by its node.name"),
+    ("limits.half_open", "only a front-end has half-open connections: set it there"),
+];
+
+/// Every key that a back-end's configuration may have.
 #[must_use]
 pub fn known_keys() -> Vec<Key> {
-    let mut keys = keys_of::<BackendConfig>();
-    keys.retain(|key| key.path != "node.id");
-    keys
+    let is_ours = |key: &Key| OF_FRONT_ENDS.iter().all(|(path, _)| key.path != *path);
+    keys_of::<BackendConfig>().into_iter().filter(is_ours).collect()
 }
 
 impl BackendConfig {
@@ -73,8 +78,10 @@ impl BackendConfig {
 impl Config for BackendConfig {
     fn check(&self, checker: &mut Checker<'_>) {
         self.common.check(checker);
-        if checker.contains("node.id") {
-            checker.refuse("node.id", "only a front-end has an id; a back-end is known by its node.name");
+        for (key, why) in OF_FRONT_ENDS {
+            if checker.contains(key) {
+                checker.refuse(key, why);
+            }
         }
         for (n, frontend) in self.frontends.iter().enumerate() {
             let (name_path, path) = (format!("frontend[{n}].name"), format!("frontend[{n}].address"));
@@ -144,6 +151,11 @@ probe = true
                 2,
                 "node.id: only a front-end has an id; a back-end is known by its node.name".to_owned(),
             ),
+            (
+                with("[serve]", "[limits]\nconnections = 100\nhalf_open = 50\n[serve]"),
+                13,
+                "limits.half_open: only a front-end has half-open connections: set it there".to_owned(),
+            ),
             (with("fe1", "be1"), 9, "frontend[0].name: \"be1\" is this node's own name (node.name)".to_owned()),
             (
                 with("10.77.0.10", "10.77.0.21"),
@@ -172,6 +184,13 @@ probe = true
         }
     }
 
+    /// The front-end's limit of half-open connections, as it is by default, is none for a back-end's connections.
+    #[test]
+    fn a_back_end_may_have_few_connections() {
+        let config = parse("t.toml", &format!("{GOOD}[limits]\nconnections = 1\n")).unwrap();
+        assert_eq!(config.common.limits.connections, 1);
+    }
+
     #[test]
     fn front_ends_at_their_limit_and_one_past_it() {
         let text = |count: usize| {
@@ -184,9 +203,9 @@ probe = true
     }
 
     #[test]
-    fn known_keys_lack_the_id_and_have_the_back_end_s_own_tables() {
+    fn known_keys_lack_the_front_end_s_and_have_the_back_end_s_own_tables() {
         let paths: Vec<_> = known_keys().into_iter().map(|key| key.path).collect();
-        assert!(!paths.iter().any(|path| path == "node.id"));
+        assert!(!paths.iter().any(|path| path == "node.id" || path == "limits.half_open"));
         for path in ["frontend[].address", "serve.probe", "serve.root", "tcp.rto_min_ms"] {
             assert!(paths.iter().any(|known| known == path), "{path}");
         }

@@ -190,7 +190,7 @@ mod tests {
             "[admin]",
             "[tcp]\ncongestion = \"newreno\"\nkeepalive_ms = 9000\nuser_timeout_ms = 7000\nfin_wait_2_ms = 0\nrecv_buffer_bytes = 8192\n\
              path_mtu_age_ms = 400000\nhop_limit = 99\ndscp = 46\nnagle = true\necn = false\n[limits]\nhead_bytes = 2048\n\
-             headers = 50\nbody_bytes = 51\nconnections = 52\nhalf_open = 51\nhold_packets_per_connection = 5\n\
+             headers = 50\nbody_bytes = 51\nconnections = 52\nhold_packets_per_connection = 5\n\
              hold_packets = 54\nhold_ms = 55\nrecords = 1025\nimage_bytes = 5242879\ntail_bytes = 1026\n[admin]",
         );
         let settings = settings(&text);

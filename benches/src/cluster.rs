@@ -334,7 +334,8 @@ fn secret() -> Result<ClusterSecret> {
 }
 
 fn front_end(hosts: &[u8], connections: usize) -> Result<FrontEnd> {
-    let mut text = common("fe1", "id = 1\n", 10, connections);
+    let limits = format!("connections = {connections}\nhalf_open = {}\n", connections.min(4_096));
+    let mut text = common("fe1", "id = 1\n", 10, &limits);
     text += "[[listener]]\naddress = \"10.77.0.100\"\nport = 80\n";
     for (k, host) in (1..).zip(hosts) {
         text += &format!("[[backend]]\nname = \"be{k}\"\naddress = \"10.77.0.{host}\"\n");
@@ -352,7 +353,7 @@ fn front_end(hosts: &[u8], connections: usize) -> Result<FrontEnd> {
 }
 
 fn back_end(k: u8, host: u8, connections: usize) -> Result<BackEnd<Steady>> {
-    let text = common(&format!("be{k}"), "", host, connections)
+    let text = common(&format!("be{k}"), "", host, &format!("connections = {connections}\n"))
         + "[[frontend]]\nname = \"fe1\"\naddress = \"10.77.0.10\"\n[serve]\nprobe = true\nidentify = true\n";
     let config = baton_backend::config::parse("be.toml", &text)?;
     let life = baton_backend::settings::Life {
@@ -365,11 +366,9 @@ fn back_end(k: u8, host: u8, connections: usize) -> Result<BackEnd<Steady>> {
     Ok(BackEnd::new(baton_backend::Settings::new(&config, life), Steady::default()))
 }
 
-fn common(name: &str, id: &str, host: u8, connections: usize) -> String {
-    let half_open = connections.min(4_096);
+fn common(name: &str, id: &str, host: u8, limits: &str) -> String {
     format!(
-        "[node]\nname = \"{name}\"\n{id}[cluster]\nsecret_file = \"cluster.key\"\n[limits]\nconnections = {connections}\n\
-         half_open = {half_open}\n\
+        "[node]\nname = \"{name}\"\n{id}[cluster]\nsecret_file = \"cluster.key\"\n[limits]\n{limits}\
          [[port]]\ndevice = \"none\"\naddress = \"10.77.0.{host}/24\"\n"
     )
 }

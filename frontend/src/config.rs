@@ -87,6 +87,7 @@ pub fn known_keys() -> Vec<Key> {
 impl Config for FrontendConfig {
     fn check(&self, checker: &mut Checker<'_>) {
         self.common.check(checker);
+        self.common.limits.check_half_open(checker);
         if self.common.node.id == 0 {
             checker.refuse("node.id", "missing; a front-end needs one, from 1 to 255, to make connection ids unique");
         }
@@ -435,6 +436,16 @@ backends = ["be1", "be2"]
             assert_eq!(problem.key(), key);
             assert!(problem.to_string().contains("only a back-end has a use for it"), "{problem}");
         }
+    }
+
+    #[test]
+    fn there_are_no_more_half_open_connections_than_connections() {
+        let error = parse("t.toml", &format!("{GOOD}[limits]\nconnections = 4095\n")).unwrap_err();
+        let [problem] = error.problems() else { panic!("{:?}", error.problems()) };
+        assert_eq!(problem.key(), "limits.connections");
+        let expected = "limits.connections: limits.half_open (4096) is above limits.connections (4095)";
+        assert_eq!(problem.to_string(), expected);
+        assert!(parse("t.toml", &format!("{GOOD}[limits]\nconnections = 4096\n")).is_ok());
     }
 
     #[test]

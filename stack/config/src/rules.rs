@@ -181,10 +181,22 @@ impl Tcp {
     }
 }
 
+/// Refuses a low limit above a high one.
+fn check_order((low_key, low): (&str, u32), (high_key, high): (&str, u32), checker: &mut Checker<'_>) {
+    if low > high {
+        checker.refuse_pair(low_key, high_key, format!("{low_key} ({low}) is above {high_key} ({high})"));
+    }
+}
+
 impl Limits {
+    /// The rules for who takes SYNs.
+    pub fn check_half_open(&self, checker: &mut Checker<'_>) {
+        let (half_open, connections) = (self.half_open, self.connections);
+        check_order(("limits.half_open", half_open), ("limits.connections", connections), checker);
+    }
+
     fn check(&self, tcp: &Tcp, checker: &mut Checker<'_>) {
         let ordered = [
-            ("limits.half_open", self.half_open, "limits.connections", self.connections),
             (
                 "limits.hold_packets_per_connection",
                 self.hold_packets_per_connection,
@@ -195,9 +207,7 @@ impl Limits {
             ("tcp.recv_buffer_bytes", tcp.recv_buffer_bytes, "tcp.recv_buffer_max_bytes", tcp.recv_buffer_max_bytes),
         ];
         for (low_key, low, high_key, high) in ordered {
-            if low > high {
-                checker.refuse_pair(low_key, high_key, format!("{low_key} ({low}) is above {high_key} ({high})"));
-            }
+            check_order((low_key, low), (high_key, high), checker);
         }
         let (unread, in_flight) = (tcp.recv_buffer_max_bytes, tcp.in_flight_bytes_max);
         let need = unread + in_flight + IMAGE_OVERHEAD_BYTES;

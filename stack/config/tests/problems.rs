@@ -248,10 +248,6 @@ fn combinations_in_other_tables() {
             "t.toml:9:18: tcp.rto_initial_ms: tcp.rto_initial_ms (1001) is above tcp.rto_max_ms (1000)",
         ),
         (
-            format!("{GOOD}[limits]\nconnections = 4095"),
-            "t.toml:9:15: limits.connections: limits.half_open (4096) is above limits.connections (4095)",
-        ),
-        (
             format!("{GOOD}[limits]\nhold_packets = 63"),
             "t.toml:9:16: limits.hold_packets: limits.hold_packets_per_connection (64) is above limits.hold_packets (63)",
         ),

@@ -318,16 +318,17 @@ fn secret() -> ClusterSecret {
     ClusterSecret::parse(SECRET).unwrap_or_else(|error| panic!("our secret: {error}"))
 }
 
-fn common(name: &str, id: &str, host: u8) -> String {
+/// `id` and `half_open` are a front-end's lines.
+fn common(name: &str, (id, half_open): (&str, &str), host: u8) -> String {
     format!(
         "[node]\nname = \"{name}\"\n{id}[cluster]\nsecret_file = \"cluster.key\"\n\
-         [limits]\nconnections = {CONNECTIONS}\nhalf_open = {CONNECTIONS}\n\
+         [limits]\nconnections = {CONNECTIONS}\n{half_open}\
          [[port]]\ndevice = \"none\"\naddress = \"10.77.0.{host}/24\"\n"
     )
 }
 
 fn front_end() -> FrontEnd {
-    let text = common("fe1", "id = 1\n", FRONT_END)
+    let text = common("fe1", ("id = 1\n", &format!("half_open = {CONNECTIONS}\n")), FRONT_END)
         + "[[listener]]\naddress = \"10.77.0.100\"\nport = 80\n\
            [[backend]]\nname = \"be1\"\naddress = \"10.77.0.21\"\n\
            [[backend]]\nname = \"be2\"\naddress = \"10.77.0.22\"\n\
@@ -341,7 +342,7 @@ fn front_end() -> FrontEnd {
 }
 
 fn back_end(name: &str, host: u8) -> BackEnd<Probe> {
-    let text = common(name, "", host)
+    let text = common(name, ("", ""), host)
         + "[[frontend]]\nname = \"fe1\"\naddress = \"10.77.0.10\"\n[serve]\nprobe = true\nidentify = true\n";
     let config = baton_backend::config::parse("be.toml", &text).unwrap_or_else(|error| panic!("{error}"));
     let (boot, macs) = (Boot(1), &[mac(host)]);

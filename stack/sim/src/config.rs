@@ -61,7 +61,7 @@ pub fn front_end(
 /// # Errors
 /// When the back-end would refuse it.
 pub fn back_end(plan: &Plan, place: &Place, tuning: &Tuning) -> Result<BackendConfig, ConfigError> {
-    let mut text = common(place, "", tuning);
+    let mut text = common(place, ("", ""), tuning);
     for (Place { name, address, .. }, _) in plan.front_ends() {
         // Writing to a String does not fail.
         let _ = write!(text, "[[frontend]]\nname = \"{name}\"\naddress = \"{address}\"\n");
@@ -73,7 +73,8 @@ pub fn back_end(plan: &Plan, place: &Place, tuning: &Tuning) -> Result<BackendCo
 
 fn front_end_text(plan: &Plan, (place, vip): (&Place, Endpoint), tuning: &Tuning) -> String {
     let id = if *place == plan.front_end { 1 } else { 2 };
-    let mut text = common(place, &format!("id = {id}\n"), tuning);
+    let half_open = format!("half_open = {}\n", tuning.half_open);
+    let mut text = common(place, (&format!("id = {id}\n"), &half_open), tuning);
     // Writing to a String does not fail.
     let _ = write!(text, "[[listener]]\naddress = \"{}\"\nport = {}\n", vip.addr, vip.port);
     for Place { name, address, .. } in &plan.back_ends {
@@ -85,7 +86,8 @@ fn front_end_text(plan: &Plan, (place, vip): (&Place, Endpoint), tuning: &Tuning
     text
 }
 
-fn common(place: &Place, id: &str, tuning: &Tuning) -> String {
+/// The front-end's id and its limit, if it is one.
+fn common(place: &Place, (id, half_open): (&str, &str), tuning: &Tuning) -> String {
     let Place { name, address, second_address, .. } = place;
     let with_prefix = |address: IpAddr| format!("\"{address}/{}\"", prefix_len(address));
     let second = second_address.map(|second| format!("second_address = {}\n", with_prefix(second)));
@@ -94,7 +96,7 @@ fn common(place: &Place, id: &str, tuning: &Tuning) -> String {
          [cluster]\nsecret_file = \"cluster.key\"\nudp_port = {CLUSTER_PORT}\n\
          lease_ms = {}\nheartbeat_ms = {}\nlease_margin_ms = {}\nprefetch = {}\n\
          [tcp]\ntime_wait_ms = {}\nsyn_cookies = \"{}\"\nin_flight_bytes_max = 1048576\n\
-         [limits]\nhalf_open = {}\nimage_bytes = 2097152\n\
+         [limits]\n{half_open}image_bytes = 2097152\n\
          [[port]]\ndevice = \"sim\"\naddress = {}\n{}",
         tuning.lease.as_millis(),
         tuning.heartbeat.as_millis(),
@@ -102,7 +104,6 @@ fn common(place: &Place, id: &str, tuning: &Tuning) -> String {
         tuning.prefetch,
         tuning.time_wait.as_millis(),
         tuning.syn_cookies,
-        tuning.half_open,
         with_prefix(*address),
         second.unwrap_or_default(),
     )
