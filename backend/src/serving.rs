@@ -115,7 +115,8 @@ pub struct Serving {
     /// What was decided, and for which ordinal.
     verdict: Option<(u32, Verdict)>,
     wish: Option<Wish>,
-    exchange: Option<Exchange>,
+    /// In a box: an idle connection has none.
+    exchange: Option<Box<Exchange>>,
     /// Whether the request that is being answered changes nothing (RFC 9110 section 9.2.1).
     is_safe: bool,
     /// What was made ready before the connection came, for the request that it came for.
@@ -155,7 +156,7 @@ impl Serving {
     /// One that has come in the middle of a response, or that was to leave in the middle of one.
     #[must_use]
     pub fn amid(self, exchange: Option<Exchange>) -> Self {
-        Self { exchange, ..self }
+        Self { exchange: exchange.map(Box::new), ..self }
     }
 
     /// Where the parser stands; what goes into an image.
@@ -244,7 +245,7 @@ impl Serving {
     #[must_use]
     pub fn is_ending(&self, store: &ContentStore) -> bool {
         let goes_on = |exchange: &Exchange| exchange.resumable(store) != Resumable::No;
-        self.is_closed() && !self.exchange.as_ref().is_some_and(goes_on)
+        self.is_closed() && !self.exchange.as_deref().is_some_and(goes_on)
     }
 
     /// Takes what was queued of the body that is being sent and was not sent out of the send queue again, and says where another node
@@ -261,7 +262,7 @@ impl Serving {
 
     /// The response that was being sent, for whoever goes on with it or gives it up.
     pub(crate) fn into_exchange(self) -> Option<Exchange> {
-        self.exchange
+        self.exchange.map(|exchange| *exchange)
     }
 
     /// Whether the response that is being sent can go on at another node. Its request must have been read to its end.
@@ -394,7 +395,7 @@ impl Serving {
 
     /// While a response goes out: whether the request after it is one to ask about. What cannot be read is refused in its turn.
     fn look_ahead(&mut self, tcb: &Tcb, limits: &RequestLimits) -> Step {
-        if self.is_decided() || !self.exchange.as_ref().is_some_and(Exchange::keep_alive) {
+        if self.is_decided() || !self.exchange.as_ref().is_some_and(|exchange| exchange.keep_alive()) {
             return Step::Wait;
         }
         let mut cursor = self.cursor;
@@ -485,7 +486,7 @@ impl Serving {
 
     /// Whether the body that is being read goes anywhere; that of a refused request does not.
     fn takes_body(&self) -> bool {
-        self.exchange.as_ref().is_some_and(Exchange::takes_body)
+        self.exchange.as_ref().is_some_and(|exchange| exchange.takes_body())
     }
 
     /// Begins to answer the request of `head`, which is not consumed yet.
@@ -530,7 +531,7 @@ impl Serving {
             cursor.close_after_this();
         }
         self.is_safe = matches!(head.method, Method::Get | Method::Head | Method::Options);
-        self.exchange = Some(exchange);
+        self.exchange = Some(Box::new(exchange));
         self.verdict = None;
         Ok(())
     }

@@ -4,7 +4,8 @@ use super::cc::Algorithm;
 use crate::time::Duration;
 use crate::wire::IpSettings;
 
-/// Settings of a node's connections. They do not travel: a thawed connection takes those of its new node.
+/// Settings of a node's connections. They do not travel: a thawed connection takes those of its new node. A time above half an hour is kept
+/// to the millisecond, and one above 24 days as that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TcpConfig {
     /// The longest IP packet that is sent or asked for, in bytes.
@@ -87,5 +88,193 @@ impl Default for TcpConfig {
             cork: false,
             ecn: true,
         }
+    }
+}
+
+/// The settings of one connection: the same in a third of the memory, for there are many connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct OwnConfig {
+    rto_initial: Time,
+    rto_min: Time,
+    rto_max: Time,
+    delayed_ack: Time,
+    path_mtu_age: Time,
+    keepalive: Option<Time>,
+    user_timeout: Option<Time>,
+    fin_wait_2: Option<Time>,
+    keepalive_interval: Option<Time>,
+    pub(crate) recv_buffer_bytes: u32,
+    pub(crate) recv_buffer_max_bytes: u32,
+    pub(crate) in_flight_bytes_max: u32,
+    pub(crate) mtu: u16,
+    pub(crate) syn_retries: u8,
+    pub(crate) syn_ack_retries: u8,
+    pub(crate) data_retries: u8,
+    pub(crate) keepalive_probes: u8,
+    pub(crate) initial_window_segments: u8,
+    pub(crate) congestion: Algorithm,
+    pub(crate) nagle: bool,
+    pub(crate) cork: bool,
+    pub(crate) ecn: bool,
+}
+
+impl From<&TcpConfig> for OwnConfig {
+    fn from(config: &TcpConfig) -> Self {
+        let TcpConfig {
+            mtu,
+            recv_buffer_bytes,
+            recv_buffer_max_bytes,
+            in_flight_bytes_max,
+            rto_initial,
+            rto_min,
+            rto_max,
+            delayed_ack,
+            // Of a connection that has ended.
+            time_wait: _,
+            path_mtu_age,
+            syn_retries,
+            syn_ack_retries,
+            data_retries,
+            keepalive,
+            user_timeout,
+            fin_wait_2,
+            keepalive_interval,
+            keepalive_probes,
+            initial_window_segments,
+            congestion,
+            // In the envelope.
+            ip: _,
+            nagle,
+            cork,
+            ecn,
+        } = *config;
+        Self {
+            rto_initial: rto_initial.into(),
+            rto_min: rto_min.into(),
+            rto_max: rto_max.into(),
+            delayed_ack: delayed_ack.into(),
+            path_mtu_age: path_mtu_age.into(),
+            keepalive: keepalive.map(Time::from),
+            user_timeout: user_timeout.map(Time::from),
+            fin_wait_2: fin_wait_2.map(Time::from),
+            keepalive_interval: keepalive_interval.map(Time::from),
+            recv_buffer_bytes,
+            recv_buffer_max_bytes,
+            in_flight_bytes_max,
+            mtu,
+            syn_retries,
+            syn_ack_retries,
+            data_retries,
+            keepalive_probes,
+            initial_window_segments,
+            congestion,
+            nagle,
+            cork,
+            ecn,
+        }
+    }
+}
+
+impl OwnConfig {
+    pub(crate) fn rto_initial(&self) -> Duration {
+        self.rto_initial.into()
+    }
+
+    pub(crate) const fn rto_initial_us(&self) -> u64 {
+        self.rto_initial.micros()
+    }
+
+    pub(crate) const fn rto_min_us(&self) -> u64 {
+        self.rto_min.micros()
+    }
+
+    pub(crate) const fn rto_max_us(&self) -> u64 {
+        self.rto_max.micros()
+    }
+
+    pub(crate) fn delayed_ack(&self) -> Duration {
+        self.delayed_ack.into()
+    }
+
+    pub(crate) fn path_mtu_age(&self) -> Duration {
+        self.path_mtu_age.into()
+    }
+
+    pub(crate) fn keepalive(&self) -> Option<Duration> {
+        self.keepalive.map(Duration::from)
+    }
+
+    pub(crate) fn user_timeout(&self) -> Option<Duration> {
+        self.user_timeout.map(Duration::from)
+    }
+
+    pub(crate) fn fin_wait_2(&self) -> Option<Duration> {
+        self.fin_wait_2.map(Duration::from)
+    }
+
+    pub(crate) fn keepalive_interval(&self) -> Option<Duration> {
+        self.keepalive_interval.map(Duration::from)
+    }
+}
+
+/// A time in four bytes: below half an hour to the microsecond, above to the millisecond, and no longer than 24 days.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Time(u32);
+
+/// Set where the rest are milliseconds.
+const IN_MILLIS: u32 = 1 << 31;
+
+impl From<Duration> for Time {
+    fn from(time: Duration) -> Self {
+        let whole = |n: u128| u32::try_from(n).ok().filter(|n| *n < IN_MILLIS);
+        match whole(time.as_micros()) {
+            Some(micros) => Self(micros),
+            None => Self(whole(time.as_millis()).unwrap_or(IN_MILLIS - 1) | IN_MILLIS),
+        }
+    }
+}
+
+impl Time {
+    const fn micros(self) -> u64 {
+        let n = (self.0 & !IN_MILLIS) as u64;
+        if self.0 & IN_MILLIS == 0 { n } else { n * 1_000 }
+    }
+}
+
+impl From<Time> for Duration {
+    fn from(time: Time) -> Self {
+        Self::from_micros(time.micros())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_in_four_bytes() {
+        let back = |time: Duration| Duration::from(Time::from(time));
+        for micros in [0, 1, 999, 1_000_000, 2_147_483_647] {
+            assert_eq!(back(Duration::from_micros(micros)), Duration::from_micros(micros));
+        }
+        assert_eq!(back(Duration::from_micros(2_147_483_648)), Duration::from_millis(2_147_483));
+        // What a configuration can say at the most, and what it cannot.
+        for millis in [600_000, 86_400_000, 2_147_483_647] {
+            assert_eq!(back(Duration::from_millis(millis)), Duration::from_millis(millis));
+        }
+        assert_eq!(back(Duration::from_millis(2_147_483_648)), Duration::from_millis(2_147_483_647));
+        assert_eq!(back(Duration::MAX), Duration::from_millis(2_147_483_647));
+    }
+
+    #[test]
+    fn a_connection_keeps_what_was_set() {
+        let config = TcpConfig { keepalive: Some(Duration::from_secs(7_200)), ..TcpConfig::default() };
+        let own = OwnConfig::from(&config);
+        assert_eq!((own.rto_initial(), own.rto_initial_us()), (config.rto_initial, 1_000_000));
+        assert_eq!((own.rto_min_us(), own.rto_max_us()), (200_000, 60_000_000));
+        assert_eq!((own.delayed_ack(), own.path_mtu_age()), (config.delayed_ack, config.path_mtu_age));
+        assert_eq!((own.keepalive(), own.keepalive_interval()), (config.keepalive, None));
+        assert_eq!((own.user_timeout(), own.fin_wait_2()), (None, config.fin_wait_2));
+        assert!(size_of::<OwnConfig>() <= 80, "{} bytes", size_of::<OwnConfig>());
     }
 }

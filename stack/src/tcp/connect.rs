@@ -43,7 +43,7 @@ impl Tcb {
         if !flow.has_possible_client() {
             return Err(ConnectError::ImpossiblePeer);
         }
-        let mut tcb = Self::hearing(now, config, flow, isn, ts_offset, &offer());
+        let mut tcb = Self::hearing(now, config.into(), flow, isn, ts_offset, &offer());
         (tcb.state, tcb.is_active) = (State::SynSent, true);
         Ok(tcb)
     }
@@ -80,7 +80,7 @@ impl Tcb {
 
     /// The peer's SYN has come: now it is known what both offer. What has happened since our SYN stays.
     fn take_syn(&mut self, now: Instant, segment: &Segment<'_>) {
-        let heard = Self::hearing(now, &self.config, self.flow, self.snd.iss, self.ts.offset, segment);
+        let heard = Self::hearing(now, self.config, self.flow, self.snd.iss, self.ts.offset, segment);
         let was = core::mem::replace(self, heard);
         self.is_active = true;
         (self.snd.queue, self.snd.fin) = (was.snd.queue, was.snd.fin);

@@ -177,7 +177,7 @@ impl Tcb {
             rcv_latest: latest,
             rcv_fin,
             rcv_urgent,
-            tuning: freeze_tuning(tuning, &config, now),
+            tuning: freeze_tuning(tuning, config.recv_buffer_bytes, now),
             tsval,
             ts_recent: recent,
             ts_recent_age: now.since(recent_at),
@@ -282,7 +282,7 @@ impl Tcb {
         let mut tcb = Self {
             flow,
             state,
-            config: *config,
+            config: config.into(),
             opts,
             snd,
             rcv,
@@ -377,9 +377,9 @@ fn store_all(start: u64, queue: Vec<FrozenBytes>, content: &mut impl Content) ->
     Ok(extents)
 }
 
-fn freeze_tuning(tuning: Tuning, config: &TcpConfig, now: Instant) -> FrozenTuning {
+fn freeze_tuning(tuning: Tuning, recv_buffer_bytes: u32, now: Instant) -> FrozenTuning {
     let Tuning { window, wanted: _, rtt_us, measure } = tuning;
-    let grown = Some(window).filter(|window| *window > config.recv_buffer_bytes);
+    let grown = Some(window).filter(|window| *window > recv_buffer_bytes);
     FrozenTuning { grown, rtt_us, measure: measure.map(|(began, from)| (now.since(began), from)) }
 }
 
@@ -434,7 +434,7 @@ fn freeze_recovery(recovery: Recovery, now: Instant) -> FrozenRecovery {
         probe,
         force,
         prr,
-        undo: undo.map(|undo| with_growth(undo, |growth| freeze_growth(growth, now))),
+        undo: undo.map(|undo| with_growth(*undo, |growth| freeze_growth(growth, now))),
     }
 }
 
@@ -462,7 +462,7 @@ fn thaw_recovery(recovery: FrozenRecovery, una: SeqNum, now: Instant) -> Recover
         probe,
         force,
         prr,
-        undo: undo.map(|undo| with_growth(undo, |growth| thaw_growth(growth, now))),
+        undo: undo.map(|undo| Box::new(with_growth(undo, |growth| thaw_growth(growth, now)))),
     }
 }
 

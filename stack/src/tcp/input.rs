@@ -135,7 +135,7 @@ impl Tcb {
         }
         if self.rtt.srtt_us == 0 && self.rtt.backoff > 0 {
             // RFC 6298 section 5.7: three seconds, which is what one sample of a second makes.
-            self.rtt.sample(self.config.rto_initial);
+            self.rtt.sample(self.config.rto_initial());
         }
     }
 
@@ -447,10 +447,10 @@ impl Tcb {
         let is_full = len >= usize::from(self.opts.rcv_mss) / 2;
         self.unacked_segments = self.unacked_segments.saturating_add(1);
         let is_due = self.unacked_segments >= SEGMENTS_PER_ACK && (is_full || self.unacked_segments > SEGMENTS_PER_ACK);
-        if is_due || self.config.delayed_ack.is_zero() {
+        if is_due || self.config.delayed_ack().is_zero() {
             self.ack_now = true;
         } else if self.timers.delayed_ack.is_none() {
-            self.timers.delayed_ack = Some(now + self.config.delayed_ack);
+            self.timers.delayed_ack = Some(now + self.config.delayed_ack());
         }
     }
 

@@ -114,7 +114,7 @@ impl Tcb {
         let path = &mut self.path;
         (path.mtu, path.confirmed) = (mtu, path.confirmed.min(mtu));
         (path.sizing, path.claim) = (None, None);
-        path.raise_at = Some(now + self.config.path_mtu_age);
+        path.raise_at = Some(now + self.config.path_mtu_age());
         self.rec.sent.lose_if(|_, _| true);
         // As after a timeout the window goes on from where it is, which is here where it was.
         self.rec.phase = Phase::Timeout(self.snd.nxt);

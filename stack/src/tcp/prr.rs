@@ -1,6 +1,8 @@
 //! How much is sent during fast recovery (RFC 6937, proportional rate reduction, with the safety condition of RFC
 //! 9937), and what is taken back when nothing was lost after all (RFC 4015, RFC 3708, RFC 5682).
 
+use alloc::boxed::Box;
+
 use super::cc::{CWND_MAX, Congestion, Growth};
 use super::rack::Delivery;
 use super::recovery::Phase;
@@ -62,7 +64,7 @@ impl Tcb {
 
     /// The window is about to be reduced.
     pub(crate) fn remember_window(&mut self, in_flight: u32) {
-        self.rec.undo = Some(Undo {
+        self.rec.undo = Some(Box::new(Undo {
             pipe_prev: self.cc.ssthresh.max(in_flight),
             growth: self.cc.growth,
             from: self.snd.una,
@@ -70,7 +72,7 @@ impl Tcb {
             stamp: None,
             again: 0,
             needless: 0,
-        });
+        }));
     }
 
     /// What is at `seq` is being sent again, with this TSval.

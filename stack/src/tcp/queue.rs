@@ -130,7 +130,7 @@ impl Queue {
     /// Drops the first `n` bytes; each local source hears how far it is released.
     pub(crate) fn release(&mut self, mut n: u64, mut released: impl FnMut(super::SourceId, u64)) {
         while n > 0 {
-            let Some((first, _)) = self.extents.front_mut() else { return };
+            let Some((first, _)) = self.extents.front_mut() else { break };
             let part = first.len.min(n);
             *first = first.without_first(part);
             if let Place::Local { source, offset } = first.place {
@@ -142,6 +142,10 @@ impl Queue {
             }
             self.start += part;
             n -= part;
+        }
+        if self.extents.is_empty() {
+            // An idle connection holds no memory.
+            self.extents = VecDeque::new();
         }
     }
 

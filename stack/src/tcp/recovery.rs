@@ -1,6 +1,8 @@
 //! What is done about losses: fast recovery, and slow start after a timeout. How losses are found: by time where the
 //! peer says what has arrived (RFC 8985, `rack.rs`), else by three duplicate acknowledgments (RFC 6582).
 
+use alloc::boxed::Box;
+
 use super::cc::CWND_MAX;
 use super::prr::{Prr, Undo};
 use super::rack::{Delivery, Probe, Rack};
@@ -42,7 +44,7 @@ pub struct Recovery {
     /// Proportional rate reduction.
     pub prr: Prr,
     /// What to take back if the last reduction was needless.
-    pub undo: Option<Undo>,
+    pub undo: Option<Box<Undo>>,
 }
 
 impl Recovery {

@@ -1,6 +1,6 @@
 //! Round-trip time and retransmission timeout (RFC 6298), in microseconds.
 
-use super::config::TcpConfig;
+use super::config::OwnConfig;
 use crate::time::Duration;
 
 /// The greatest sample that is believed.
@@ -33,35 +33,32 @@ impl Rtt {
     }
 
     /// RTO with its backoff (RFC 6298 sections 2.3 and 5.5).
-    pub(crate) fn rto(&self, config: &TcpConfig) -> Duration {
+    pub(crate) fn rto(&self, config: &OwnConfig) -> Duration {
         Duration::from_micros(self.rto_us(config))
     }
 
     /// The same, in microseconds. On a long and steady way the deviation goes to nothing, and an acknowledgment that the peer holds back,
     /// as it may, would come too late: half of the least RTO is left for it (Linux leaves all of it).
-    pub(crate) fn rto_us(&self, config: &TcpConfig) -> u64 {
+    pub(crate) fn rto_us(&self, config: &OwnConfig) -> u64 {
         let base = if self.srtt_us == 0 {
-            micros(config.rto_initial)
+            config.rto_initial_us()
         } else {
-            let least = micros(config.rto_min);
+            let least = config.rto_min_us();
             let deviation = (4 * u64::from(self.rttvar_us)).max(least / 2);
             (u64::from(self.srtt_us) + deviation).max(least)
         };
-        base.saturating_mul(1 << self.backoff.min(16)).min(micros(config.rto_max))
+        base.saturating_mul(1 << self.backoff.min(16)).min(config.rto_max_us())
     }
-}
-
-const fn micros(time: Duration) -> u64 {
-    time.as_secs().saturating_mul(1_000_000).saturating_add(time.subsec_micros() as u64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tcp::TcpConfig;
 
     #[test]
     fn follows_rfc_6298() {
-        let config = TcpConfig::default();
+        let config = OwnConfig::from(&TcpConfig::default());
         let mut rtt = Rtt::default();
         assert_eq!(rtt.rto(&config), Duration::from_secs(1));
         rtt.sample(Duration::from_millis(400));
@@ -79,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_steady_way_leaves_time_for_an_acknowledgment_that_is_held_back() {
-        let (config, mut rtt) = (TcpConfig::default(), Rtt::default());
+        let (config, mut rtt) = (OwnConfig::from(&TcpConfig::default()), Rtt::default());
         for _ in 0..100 {
             rtt.sample(Duration::from_millis(300));
         }
@@ -90,6 +87,6 @@ mod tests {
     fn never_below_the_least() {
         let mut rtt = Rtt::default();
         rtt.sample(Duration::from_micros(50));
-        assert_eq!(rtt.rto(&TcpConfig::default()), Duration::from_millis(200));
+        assert_eq!(rtt.rto(&OwnConfig::from(&TcpConfig::default())), Duration::from_millis(200));
     }
 }

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use super::cc::Congestion;
-use super::config::TcpConfig;
+use super::config::{OwnConfig, TcpConfig};
 use super::content::{Content, Extent, SourceId};
 use super::ecn::Signals;
 use super::path::PathMtu;
@@ -239,7 +239,7 @@ pub struct Rcv {
 
 impl Rcv {
     /// After their SYN.
-    fn new(irs: SeqNum, config: &TcpConfig) -> Self {
+    fn new(irs: SeqNum, config: &OwnConfig) -> Self {
         let nxt = irs + 1;
         let edge = nxt + config.recv_buffer_bytes.min(0xffff);
         let (buffer, out_of_order) = (Vec::new(), Vec::new());
@@ -288,7 +288,7 @@ pub struct Tcb {
     /// Travels.
     pub(crate) state: State,
     /// Recomputed: the new node's own.
-    pub(crate) config: TcpConfig,
+    pub(crate) config: OwnConfig,
     pub(crate) opts: Negotiated,
     pub(crate) snd: Snd,
     pub(crate) rcv: Rcv,
@@ -350,13 +350,13 @@ impl Tcb {
         if !syn.flags.has(Flags::SYN) || syn.flags.0 & unwanted.0 != 0 {
             return Err(DropReason::UnexpectedSegment);
         }
-        Ok(Self::hearing(now, config, flow, isn, ts_offset, syn))
+        Ok(Self::hearing(now, config.into(), flow, isn, ts_offset, syn))
     }
 
     /// A connection in SYN-RECEIVED, of whose peer we have heard `syn`.
     pub(crate) fn hearing(
         now: Instant,
-        config: &TcpConfig,
+        config: OwnConfig,
         flow: Flow,
         isn: SeqNum,
         ts_offset: u32,
@@ -380,10 +380,10 @@ impl Tcb {
         let mut tcb = Self {
             flow,
             state: State::SynReceived,
-            config: *config,
+            config,
             opts,
             snd: Snd::new(isn, syn),
-            rcv: Rcv::new(syn.seq, config),
+            rcv: Rcv::new(syn.seq, &config),
             ts: TsClock {
                 offset: ts_offset,
                 last: ts_clock(now).wrapping_add(ts_offset),
@@ -411,7 +411,7 @@ impl Tcb {
             control_now: true,
             closed: None,
         };
-        tcb.timers.retransmit = Some(now + config.rto_initial);
+        tcb.timers.retransmit = Some(now + config.rto_initial());
         tcb
     }
 
@@ -503,12 +503,15 @@ impl Tcb {
 
     /// Takes other settings, as a connection does that comes to another node. What is agreed on or promised stays.
     pub fn configure(&mut self, now: Instant, config: &TcpConfig) {
-        let is_probed = (self.config.keepalive, self.config.keepalive_interval);
+        let config = OwnConfig::from(config);
+        let is_probed = (self.config.keepalive(), self.config.keepalive_interval());
         if self.config.recv_buffer_bytes != config.recv_buffer_bytes {
             self.rcv.tuning = Tuning::new(config.recv_buffer_bytes);
         }
-        self.config = *config;
-        if is_probed != (config.keepalive, config.keepalive_interval) && self.is_synchronized() && self.closed.is_none()
+        self.config = config;
+        if is_probed != (config.keepalive(), config.keepalive_interval())
+            && self.is_synchronized()
+            && self.closed.is_none()
         {
             self.arm_keepalive(now);
         }

@@ -142,7 +142,7 @@ impl Tcb {
     }
 
     fn keepalive_timeout(&mut self, now: Instant) {
-        let Some(idle) = self.config.keepalive else { return };
+        let Some(idle) = self.config.keepalive() else { return };
         if now.since(self.heard_at) < idle {
             self.timers.keepalive = Some(self.heard_at + idle);
             return;
@@ -159,7 +159,7 @@ impl Tcb {
             return;
         }
         self.probe_now = true;
-        let interval = self.config.keepalive_interval;
+        let interval = self.config.keepalive_interval();
         self.timers.keepalive = Some(now + interval.unwrap_or_else(|| self.rtt.rto(&self.config).max(idle / 8)));
     }
 
@@ -168,7 +168,7 @@ impl Tcb {
     fn user_timeout_at(&self) -> Option<Instant> {
         let is_ours = self.is_active || self.is_synchronized();
         let waits = is_ours && (self.timers.retransmit.is_some() || self.is_probing());
-        self.config.user_timeout.filter(|_| waits).map(|most| self.waiting_since + most)
+        self.config.user_timeout().filter(|_| waits).map(|most| self.waiting_since + most)
     }
 
     /// Whether the window is closed, or too small, and probed.
@@ -185,7 +185,7 @@ impl Tcb {
     /// Starts FIN-WAIT-2's timer anew: our FIN is acknowledged, or the peer has said something since. RFC 9293 knows no end of that
     /// state; without one, who never closes would keep a connection for ever.
     pub(crate) fn arm_fin_wait_2(&mut self, now: Instant) {
-        self.timers.fin_wait_2 = self.config.fin_wait_2.map(|most| now + most);
+        self.timers.fin_wait_2 = self.config.fin_wait_2().map(|most| now + most);
     }
 
     /// Starts the retransmission timer anew (RFC 6298 sections 5.1 and 5.3).
@@ -195,7 +195,7 @@ impl Tcb {
 
     /// Starts keepalive, where it is wanted.
     pub(crate) fn arm_keepalive(&mut self, now: Instant) {
-        self.timers.keepalive = self.config.keepalive.map(|idle| now + idle);
+        self.timers.keepalive = self.config.keepalive().map(|idle| now + idle);
     }
 
     /// After a silence longer than the RTO the window is not believed any more (RFC 5681 section 4.1).
