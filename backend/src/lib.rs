@@ -10,6 +10,7 @@
 //! It may import `handoff-proto`, `baton-stack`, `baton-http1` and `baton-config`; never `baton-frontend`.
 #![forbid(unsafe_code)]
 
+mod again;
 pub mod ahead;
 mod burst;
 pub mod config;

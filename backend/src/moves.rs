@@ -160,6 +160,7 @@ impl<S: Service> BackEnd<S> {
     /// Another node owns the connection now.
     pub(crate) fn moved(&mut self, now: Instant, c: ConnId, e2: Epoch, to: NodeId, g: Generation) {
         let Some(frozen) = self.forget_frozen(c) else { return };
+        self.again.forget(c);
         self.stats.handoffs_done += 1;
         if let Some(exchange) = &frozen.exchange {
             exchange.leave(&mut self.server.store);
@@ -180,6 +181,11 @@ impl<S: Service> BackEnd<S> {
     ) {
         let Some(frozen) = self.forget_frozen(c) else { return };
         self.stats.count_refused(reason);
+        if reason == Some(RefuseReason::ContentUnknown) {
+            self.again.refused(now, c, frozen.event.to.0);
+        } else {
+            self.again.forget(c);
+        }
         self.journal.note(MoveEvent { result: MoveResult::refused(reason), ..frozen.event });
         let Frozen { link, since, mut exchange, .. } = frozen;
         let Ok(image) = Image::decode(image) else {

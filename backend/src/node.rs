@@ -26,6 +26,7 @@ use handoff_proto::hold::Hold;
 use handoff_proto::journal::Journal;
 use handoff_proto::session::{Identity, Role, Sessions};
 
+use crate::again::Again;
 use crate::ahead::Ahead;
 use crate::link::Link;
 use crate::moves::Frozen;
@@ -72,6 +73,8 @@ pub struct BackEnd<S> {
     pub(crate) journal: Journal,
     /// Connections with a grant for a node that this node's list does not have yet, or with a response whose content has no name yet.
     pub(crate) waiting: Vec<ConnKey>,
+    /// Wishes that are to be said again.
+    pub(crate) again: Again,
     /// Whether the service has work that waits to be done in pieces.
     pub(crate) has_work: bool,
     /// Bytes of responses that are counted already, and were taken back unsent when their connection moved.
@@ -152,6 +155,7 @@ impl<S: Service> BackEnd<S> {
             ahead: Ahead::new(settings.ahead, hasher),
             awake: Vec::new(),
             waiting: Vec::new(),
+            again: Again::default(),
             has_work: false,
             unsent_again: 0,
             donors_due: DueList::new(),
@@ -181,6 +185,7 @@ impl<S: Service> BackEnd<S> {
     pub(crate) fn discard(&mut self, key: ConnKey) -> Option<Conn<Owned>> {
         let mut conn = self.engine.remove(key)?;
         self.donors_due.set(conn.app.serving.conn, None);
+        self.again.forget(conn.app.serving.conn);
         self.flows.remove(&conn.tcb.flow());
         self.owned.remove(&conn.app.serving.conn);
         self.forget_ahead(&mut conn);
@@ -295,6 +300,7 @@ impl<S: Service> Node for BackEnd<S> {
         if self.was_leased {
             self.poll_donors(now);
             self.poll_fetches(now);
+            self.poll_wishes(now);
             while let Some((flow, frames)) = self.hold.take_expired(now) {
                 self.release_held(now, &flow, frames, None, tx);
             }
@@ -332,6 +338,7 @@ impl<S: Service> Node for BackEnd<S> {
         [
             self.donors_due.poll_at(),
             self.fetches_due.poll_at(),
+            self.again.poll_at(),
             at_once,
             self.stop_at,
             self.hold.poll_at(),

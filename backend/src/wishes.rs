@@ -60,6 +60,7 @@ impl<S: Service> BackEnd<S> {
         }
         let id = peer.id;
         self.want(key, id)?;
+        self.again.forget(c);
         Ok(WishTaken { from: self.settings.name.clone(), to: to.to_owned() })
     }
 
@@ -74,9 +75,23 @@ impl<S: Service> BackEnd<S> {
             return Err(DropReason::MessageStale);
         }
         match self.want(key, wish.to) {
+            Ok(()) => {
+                self.again.forget(wish.c);
+                Ok(())
+            }
             // It goes already, or ends: a wish that is said again is no fault.
-            Ok(()) | Err(WishRefused::Moving | WishRefused::Closing) => Ok(()),
+            Err(WishRefused::Moving | WishRefused::Closing) => Ok(()),
             Err(_) => Err(DropReason::MessageStale),
+        }
+    }
+
+    /// Says wishes again that were refused because the content was not known yet.
+    pub(crate) fn poll_wishes(&mut self, now: Instant) {
+        while let Some((c, to)) = self.again.pop(now) {
+            // It goes already, or ends: then nobody need say it.
+            if self.owned.get(&c).copied().is_none_or(|key| self.want(key, to).is_err()) {
+                self.again.forget(c);
+            }
         }
     }
 
@@ -100,6 +115,7 @@ impl<S: Service> BackEnd<S> {
         let Some(conn) = self.engine.get_mut(key) else { return };
         let Owned { link, serving, asked, .. } = &mut conn.app;
         serving.drop_wish();
+        self.again.forget(c);
         let name = self.links[*link].holder.peer(to).map_or_else(String::new, |peer| peer.name.clone());
         self.journal.note(MoveEvent {
             c,

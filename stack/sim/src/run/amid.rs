@@ -68,6 +68,18 @@ fn run_wishing(
     serve: impl Fn(&str) -> Composed + Clone + 'static,
     mut meanwhile: impl FnMut(usize),
 ) -> Outcome {
+    run_wishing_at(scenario, serve, move |times| {
+        meanwhile(times);
+        true
+    })
+}
+
+/// Runs it, while somebody wants every connection at the other back-end whenever `wants` says so.
+fn run_wishing_at(
+    scenario: &Scenario,
+    serve: impl Fn(&str) -> Composed + Clone + 'static,
+    mut wants: impl FnMut(usize) -> bool,
+) -> Outcome {
     let plan = Plan::new(scenario.seed, scenario.back_ends, scenario.family);
     let members = crate::cluster::members_by_place(&plan, &scenario.tuning, move |place| serve(&place.name));
     let mut stage = Stage::build(scenario, Cast { members, plan, is_reference: false }, Recorders::default());
@@ -78,8 +90,7 @@ fn run_wishing(
         if stage.all_done() || stage.world.now() > deadline {
             break;
         }
-        meanwhile(times);
-        for k in [1, 2] {
+        for k in [1, 2].into_iter().take(if wants(times) { 2 } else { 0 }) {
             let device = stage.members[k];
             let now = stage.world.node_time(device);
             let Some(node) = stage.world.node_mut::<BackEnd<Composed>>(device) else { continue };
@@ -192,6 +203,19 @@ fn a_file_goes_on_where_its_bytes_are_the_same() {
         assert!((1..=2).contains(&outcome.refused(RefuseReason::ContentUnknown)), "{}", outcome.report);
         check_counts(&outcome);
     }
+}
+
+/// Nobody knows the file's name between nodes when a connection is wanted elsewhere, once: here it is found out first, there when the image
+/// has come and gone back.
+#[test]
+fn a_wish_that_came_too_early_is_said_again() {
+    let folders = folders();
+    let scenario = scenario(1, Severity::Clean, &FILES[..1], Close::ByServer, 1);
+    // While the first response is sent.
+    let outcome = run_wishing_at(&scenario, serving(&folders), |times| times == 88);
+    let refused = [RefuseReason::ContentUnknown, RefuseReason::ContentDiffers].map(|reason| outcome.refused(reason));
+    assert_eq!((outcome.amid(), refused), (2, [1, 0]), "{}", outcome.report);
+    check_counts(&outcome);
 }
 
 #[test]
