@@ -99,6 +99,13 @@ impl Config for BackendConfig {
                 }
             }
         }
+        let (connections, records) = (self.common.limits.connections, self.common.limits.records);
+        if records < connections {
+            let sentence = format!(
+                "a connection that came is remembered as long as it is there: limits.records ({records}) may not be below limits.connections ({connections})"
+            );
+            checker.refuse_pair("limits.records", "limits.connections", sentence);
+        }
         if self.serve.root.is_none() && !self.serve.probe {
             let sentence = "nothing to serve: give serve.root a directory or set serve.probe to true";
             checker.refuse_pair("serve.root", "serve.probe", sentence);
@@ -155,6 +162,13 @@ probe = true
                 with("[serve]", "[limits]\nconnections = 100\nhalf_open = 50\n[serve]"),
                 13,
                 "limits.half_open: only a front-end has half-open connections: set it there".to_owned(),
+            ),
+            (
+                with("[serve]", "[limits]\nconnections = 262145\n[serve]"),
+                12,
+                "limits.connections: a connection that came is remembered as long as it is there: limits.records (262144) may not be below \
+                 limits.connections (262145)"
+                    .to_owned(),
             ),
             (with("fe1", "be1"), 9, "frontend[0].name: \"be1\" is this node's own name (node.name)".to_owned()),
             (

@@ -353,7 +353,9 @@ fn front_end(hosts: &[u8], connections: usize) -> Result<FrontEnd> {
 }
 
 fn back_end(k: u8, host: u8, connections: usize) -> Result<BackEnd<Steady>> {
-    let text = common(&format!("be{k}"), "", host, &format!("connections = {connections}\n"))
+    // A connection that came is remembered as long as it is there.
+    let limits = format!("connections = {connections}\nrecords = {}\n", connections.max(262_144));
+    let text = common(&format!("be{k}"), "", host, &limits)
         + "[[frontend]]\nname = \"fe1\"\naddress = \"10.77.0.10\"\n[serve]\nprobe = true\nidentify = true\n";
     let config = baton_backend::config::parse("be.toml", &text)?;
     let life = baton_backend::settings::Life {

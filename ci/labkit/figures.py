@@ -46,7 +46,7 @@ def _goodput(lab, options):
     goodput.make_file(lab)
     with LinuxServer(lab) as linux:
         def rows():
-            for cell in goodput.CELLS:
+            for cell in goodput.CELLS + goodput.LINK_CELLS:
                 if options.loss not in (None, cell.loss) or options.delay not in (None, cell.delay_ms):
                     continue
                 ours, theirs = goodput.compare(lab, linux, cell, options.seconds, options.runs)

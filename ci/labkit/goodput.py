@@ -26,6 +26,7 @@ CONNECT_SECONDS = 30
 
 LOSSES = (0, 0.001, 0.01, 0.03)
 DELAYS_MS = (0, 10, 50)
+LINK_MBIT = 1_000
 # What is asked of the stack: this share of the kernel's goodput. Where there is no delay it is the machine that decides, and other work on it.
 SHARE, SHARE_OF_THE_MACHINE = 0.95, 0.5
 # How long connections that losses limit run before they are counted.
@@ -37,10 +38,11 @@ LONGER = 4
 
 @dataclass(frozen=True)
 class Cell:
-    """One kind of weather: the share of packets lost, and the delay each way."""
+    """One kind of weather: the share of packets lost, the delay each way, and the rate of the link, if not the machine's."""
 
     loss: float
     delay_ms: int
+    rate_mbit: int | None = None
 
     @property
     def is_limited_by_loss(self):
@@ -64,13 +66,15 @@ class Cell:
     @property
     def least(self):
         """The share of the kernel's goodput that this cell must have."""
-        return SHARE if self.delay_ms else SHARE_OF_THE_MACHINE
+        return SHARE if self.delay_ms or self.rate_mbit else SHARE_OF_THE_MACHINE
 
     def __str__(self):
-        return f"{self.loss * 100:g} % loss, {self.delay_ms} ms"
+        return f"{self.loss * 100:g} % loss, {self.delay_ms} ms" + (f", {self.rate_mbit} Mbit/s" if self.rate_mbit else "")
 
 
 CELLS = [Cell(loss, delay) for loss in LOSSES for delay in DELAYS_MS]
+# Without delay, behind a link as clients have, where it is the link that limits: the machine has time for both.
+LINK_CELLS = [Cell(loss, 0, LINK_MBIT) for loss in LOSSES if loss < 0.01]
 
 
 def make_file(lab):
@@ -126,7 +130,7 @@ def ratio(cell, ours, theirs):
 @contextlib.contextmanager
 def weather(lab, cell, seed):
     """The injector between client and cluster, also where it has nothing to do: so that all cells are comparable."""
-    lab.injector().on({"seed": seed, "loss": cell.loss, "delay": cell.delay_ms})
+    lab.injector().on({"seed": seed, "loss": cell.loss, "delay": cell.delay_ms, "rate": cell.rate_mbit})
     try:
         yield
     finally:
