@@ -66,14 +66,14 @@ class Cell:
     @property
     def least(self):
         """The share of the kernel's goodput that this cell must have."""
-        return SHARE if self.delay_ms or self.rate_mbit else SHARE_OF_THE_MACHINE
+        return SHARE if self.delay_ms else SHARE_OF_THE_MACHINE
 
     def __str__(self):
         return f"{self.loss * 100:g} % loss, {self.delay_ms} ms" + (f", {self.rate_mbit} Mbit/s" if self.rate_mbit else "")
 
 
 CELLS = [Cell(loss, delay) for loss in LOSSES for delay in DELAYS_MS]
-# Without delay, behind a link as clients have, where it is the link that limits: the machine has time for both.
+# Without delay, behind a link as clients have, where it is the link that limits: the machine has time for both. A figure to compare with, not a bound.
 LINK_CELLS = [Cell(loss, 0, LINK_MBIT) for loss in LOSSES if loss < 0.01]
 
 

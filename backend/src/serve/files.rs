@@ -3,8 +3,8 @@
 //! What is sent is the file as it was opened: each read is checked against the size and modification time of the
 //! moment of the response, so a file that is changed in place while it is sent ends the connection and never gives
 //! mixed bytes. Files are read ahead, up to 32 KiB at a time: what was read before the change may still be sent, and
-//! where that was the last of it, the response is whole. Replace files by renaming a new one over them, as careful tools do: a response that has begun goes on
-//! with the old file.
+//! where that was the last of it, the response is whole. Replace files by renaming a new one over them, as careful tools
+//! do: a response that has begun goes on with the old file.
 //!
 //! A path is refused unless it names a regular file below the root. Dot files are hidden. Symbolic links are followed
 //! as long as they lead to a place below the root, which is checked on the opened file and not on its name.
